@@ -1,0 +1,19 @@
+// Names of element types: safetensors' ("BF16"), torch's and our flags' ("bfloat16").
+#pragma once
+
+#include <torch/types.h>
+
+#include <string>
+#include <string_view>
+
+namespace vmla {
+
+// Errors: ErrorKind::Checkpoint for a type that torch lacks. subject names the tensor or file.
+at::ScalarType dtype_from_safetensors(std::string_view name, const std::string& subject);
+std::string dtype_to_safetensors(at::ScalarType dtype);
+
+// "bfloat16", "float16", "float32", "auto" excluded. Errors: ErrorKind::Usage.
+at::ScalarType parse_dtype(const std::string& name);
+std::string dtype_name(at::ScalarType dtype);
+
+}  // namespace vmla

@@ -1,0 +1,49 @@
+// One memory-mapped .safetensors file, checked in full when it is opened.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/mapped_file.h"
+
+namespace vmla {
+
+struct TensorInfo {
+  at::ScalarType dtype = at::kFloat;
+  std::vector<std::int64_t> shape;
+  std::uint64_t begin = 0;  // bytes, within the file's data section
+  std::uint64_t end = 0;
+
+  std::uint64_t bytes() const { return end - begin; }
+};
+
+class SafetensorsFile : public std::enable_shared_from_this<SafetensorsFile> {
+ public:
+  // Every rule of the format is checked here (shared/reference F.1): header length, UTF-8, JSON, contiguous
+  // ordered offsets, sizes against shapes with overflow checks, exact file length.
+  // Errors: ErrorKind::Io (missing file), ErrorKind::Checkpoint (damage; the message names file and tensor).
+  static std::shared_ptr<const SafetensorsFile> open(const fs::path& path);
+
+  const fs::path& path() const { return file_->path(); }
+  const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+  // A read-only CPU view of the mapped bytes; it keeps the mapping alive. Do not write to it.
+  at::Tensor tensor(const std::string& name) const;
+  // Drops the tensor's pages from memory (they are read again when touched).
+  void forget(const std::string& name) const;
+
+ private:
+  SafetensorsFile() = default;
+  std::shared_ptr<const MappedFile> file_;
+  std::uint64_t data_begin_ = 0;
+  std::map<std::string, TensorInfo> tensors_;
+  std::map<std::string, std::string> metadata_;
+};
+
+}  // namespace vmla

@@ -1,0 +1,24 @@
+// Files of torch.save (zip container) read without running anything: the unpickler knows tensors,
+// OrderedDict and plain containers of them, and refuses every other opcode and global.
+#pragma once
+
+#include <torch/types.h>
+
+#include <map>
+#include <string>
+
+#include "base/files.h"
+
+namespace vmla {
+
+// A state dict: {name: tensor}. Errors: Io (missing), Checkpoint (damage, anything but tensors, legacy format,
+// compressed entries, big endian, strides or sizes outside the storage).
+std::map<std::string, at::Tensor> read_torch_state_dict(const fs::path& path);
+
+// A file that holds one bare tensor.
+at::Tensor read_torch_tensor(const fs::path& path);
+
+// Written so that torch.load(weights_only=True) reads it.
+void write_torch_tensor(const fs::path& path, const at::Tensor& tensor);
+
+}  // namespace vmla

@@ -1,0 +1,91 @@
+#include "base/files.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "base/atomic_directory.h"
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "support/temp_dir.h"
+
+namespace vmla {
+namespace {
+
+using test::slurp;
+using test::TempDir;
+
+std::size_t entries(const fs::path& dir) {
+  return static_cast<std::size_t>(std::distance(fs::directory_iterator(dir), fs::directory_iterator()));
+}
+
+TEST(Files, ReadErrorsAreIo) {
+  const TempDir dir;
+  try {
+    read_file(dir / "absent");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::Io);
+    EXPECT_NE(std::string(e.what()).find("absent: expected a file, found none"), std::string::npos);
+  }
+  EXPECT_THROW(read_file(dir.path()), Error);
+  EXPECT_THROW(read_file(dir.write("big", "12345"), 4), Error);
+  EXPECT_THROW(MappedFile::open(dir.path()), Error);
+  EXPECT_EQ(MappedFile::open(dir.write("empty", ""))->bytes().size(), 0U);
+}
+
+TEST(Files, AtomicWriteReplacesWholeFile) {
+  const TempDir dir;
+  dir.write("f", "old");
+  write_file_atomic(dir / "f", "new content");
+  EXPECT_EQ(slurp(dir / "f"), "new content");
+  EXPECT_EQ(entries(dir.path()), 1U);
+}
+
+TEST(Files, AbsolutePath) {
+  EXPECT_EQ(absolute_path("/a/b/../c/"), "/a/c");
+  EXPECT_EQ(absolute_path("~/x"), fs::path(std::getenv("HOME")) / "x");
+  EXPECT_EQ(human_bytes(999), "999 B");
+  EXPECT_EQ(human_bytes(13'500'000'000ULL), "13.5 GB");
+}
+
+TEST(AtomicDirectory, WithoutCommitNothingIsLeft) {
+  const TempDir dir;
+  {
+    AtomicDirectory out(dir / "model", false);
+    std::ofstream(out.path() / "part") << "x";
+  }
+  EXPECT_EQ(entries(dir.path()), 0U);
+}
+
+TEST(AtomicDirectory, CommitAndOverwrite) {
+  const TempDir dir;
+  {
+    AtomicDirectory out(dir / "model", false);
+    write_file_atomic(out.path() / "a", "1");
+    EXPECT_FALSE(fs::exists(dir / "model"));
+    out.commit();
+  }
+  EXPECT_EQ(slurp(dir / "model/a"), "1");
+  EXPECT_THROW(AtomicDirectory(dir / "model", false), Error);
+  {
+    AtomicDirectory out(dir / "model", true);
+    write_file_atomic(out.path() / "b", "2");
+    EXPECT_TRUE(fs::exists(dir / "model/a")) << "the old one stays until commit";
+    out.commit();
+  }
+  EXPECT_FALSE(fs::exists(dir / "model/a"));
+  EXPECT_EQ(slurp(dir / "model/b"), "2");
+  EXPECT_EQ(entries(dir.path()), 1U);
+}
+
+TEST(AtomicDirectory, RefusesAFile) {
+  const TempDir dir;
+  dir.write("file", "x");
+  EXPECT_THROW(AtomicDirectory(dir / "file", true), Error);
+}
+
+}  // namespace
+}  // namespace vmla
