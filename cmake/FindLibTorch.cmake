@@ -40,8 +40,11 @@ foreach(part c10 torch_cpu)
   set_target_properties(LibTorch::${part} PROPERTIES IMPORTED_LOCATION "${_lib}/lib${part}.so")
 endforeach()
 add_library(LibTorch::torch INTERFACE IMPORTED)
-target_include_directories(LibTorch::torch SYSTEM INTERFACE "${VMLA_TORCH_DIR}/include"
-                                                            "${VMLA_TORCH_DIR}/include/torch/csrc/api/include")
+# The wheel carries its own fmt and others among its headers: searched last, they do not shadow the system's.
+target_compile_options(
+  LibTorch::torch
+  INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${VMLA_TORCH_DIR}/include>"
+            "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${VMLA_TORCH_DIR}/include/torch/csrc/api/include>")
 target_link_libraries(LibTorch::torch INTERFACE LibTorch::torch_cpu LibTorch::c10)
 # libtorch_cpu needs the CUDA runtime and CUPTI of the nvidia-* wheels even on a CPU; find them beside torch.
 file(GLOB _nvidia "${VMLA_TORCH_DIR}/../nvidia/*/lib")

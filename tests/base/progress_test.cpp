@@ -7,7 +7,7 @@ namespace {
 
 TEST(Progress, ShowsShareRateAndEta) {
   EXPECT_EQ(Progress::render("convert", 8, 32, 4.0, "layer", "", 79),
-            "convert [#########..............................] 8/32 2.0 layer/s ETA 00:12");
+            "convert [##########..............................] 8/32 2.0 layer/s ETA 00:12");
 }
 
 TEST(Progress, SlowStepsShowSecondsPerStep) {
