@@ -1,4 +1,5 @@
-// An HF model directory as config + named tensors, whatever its shards, container and naming generation.
+// An HF model directory as config + named tensors, whatever its shards, container and naming
+// generation.
 #pragma once
 
 #include <torch/types.h>
@@ -14,11 +15,13 @@
 
 namespace vmla {
 
-// How the directory spells tensor names. Files on the hub and files saved by transformers 5 carry Legacy;
-// state dicts taken from a model in memory since 4.52 carry Current.
+// How the directory spells tensor names. Files on the hub and files saved by transformers 5 carry
+// Legacy; state dicts taken from a model in memory since 4.52 carry Current.
 enum class NameStyle {
-  Legacy,   // language_model.model.layers.0…, language_model.lm_head.weight, vision_tower.…, multi_modal_projector.…
-  Current,  // model.language_model.layers.0…, lm_head.weight, model.vision_tower.…, model.multi_modal_projector.…
+  Legacy,   // language_model.model.layers.0…, language_model.lm_head.weight, vision_tower.…,
+            // multi_modal_projector.…
+  Current,  // model.language_model.layers.0…, lm_head.weight, model.vision_tower.…,
+            // model.multi_modal_projector.…
 };
 
 // Everything inside the program uses Legacy names ("canonical").
@@ -27,10 +30,11 @@ std::string stored_name(const std::string& canonical, NameStyle style);
 
 class Checkpoint {
  public:
-  // Reads config.json and the headers of all shards: model.safetensors, model.safetensors.index.json + shards,
-  // pytorch_model.bin or its index. No tensor data is touched for safetensors.
-  // Errors: Io (missing directory or shard), Config (config.json), Checkpoint (damage, a tensor in two shards,
-  // an index that names a file outside the directory or a tensor that its shard lacks).
+  // Reads config.json and the headers of all shards: model.safetensors,
+  // model.safetensors.index.json + shards, pytorch_model.bin or its index. No tensor data is
+  // touched for safetensors. Errors: Io (missing directory or shard), Config (config.json),
+  // Checkpoint (damage, a tensor in two shards, an index that names a file outside the directory or
+  // a tensor that its shard lacks).
   static Checkpoint open(const fs::path& dir);
 
   const fs::path& dir() const { return dir_; }
@@ -55,6 +59,9 @@ class Checkpoint {
     std::shared_ptr<const SafetensorsFile> shard;  // null for pytorch_model.bin
     at::Tensor loaded;                             // only for pytorch_model.bin
   };
+  void add(const std::string& stored, Entry entry);
+  const Entry& entry(const std::string& name) const;
+
   fs::path dir_;
   Json config_;
   NameStyle name_style_ = NameStyle::Legacy;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/files.h"
@@ -18,19 +19,22 @@ struct TensorSpec {
   at::ScalarType dtype = at::kFloat;
 };
 
-// Tensors may arrive in any order and are written at once at their final offset, so that memory stays flat.
-// Files: model.safetensors when one shard suffices, else model-00001-of-0000N.safetensors and
-// model.safetensors.index.json; metadata {"format":"pt"}, as save_pretrained writes them.
+// Tensors may arrive in any order and are written at once at their final offset, so that memory
+// stays flat. Files: model.safetensors when one shard suffices, else
+// model-00001-of-0000N.safetensors and model.safetensors.index.json; metadata {"format":"pt"}, as
+// save_pretrained writes them.
 class CheckpointWriter {
  public:
   // dir must exist (usually AtomicDirectory::path()). Shards are filled in the order of specs.
-  CheckpointWriter(fs::path dir, std::vector<TensorSpec> specs, std::uint64_t max_shard_bytes = 5'000'000'000ULL);
+  CheckpointWriter(fs::path dir,
+                   std::vector<TensorSpec> specs,
+                   std::uint64_t max_shard_bytes = 5'000'000'000ULL);
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  // The tensor is moved to the CPU and must have the declared shape; it is cast to the declared dtype.
-  // Errors: Internal (unknown name, other shape, written twice), Io (disk full).
+  // The tensor is moved to the CPU and must have the declared shape; it is cast to the declared
+  // dtype. Errors: Internal (unknown name, other shape, written twice), Io (disk full).
   void write(const std::string& name, const at::Tensor& tensor);
   // Errors: Internal when a declared tensor was never written; Io.
   void finish();
@@ -42,10 +46,11 @@ class CheckpointWriter {
 };
 
 // A single file, whole; for dumps, goldens and optimizer state.
-void write_safetensors(const fs::path& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors);
+void write_safetensors(const fs::path& path,
+                       const std::vector<std::pair<std::string, at::Tensor>>& tensors);
 
-// Copies tokenizer, processor, template and generation files (all but weights, config.json and rank files)
-// from one model directory to another.
+// Copies tokenizer, processor, template and generation files (all but weights, config.json and rank
+// files) from one model directory to another.
 void copy_sidecar_files(const fs::path& from, const fs::path& to);
 
 }  // namespace vmla

@@ -10,7 +10,10 @@ namespace vmla {
 
 // Errors: ErrorKind::Checkpoint for a type that torch lacks. subject names the tensor or file.
 at::ScalarType dtype_from_safetensors(std::string_view name, const std::string& subject);
+// Errors: ErrorKind::Unsupported for a type that the format lacks.
 std::string dtype_to_safetensors(at::ScalarType dtype);
+// Tensors of a file stand in descending order of this number, so that wide elements are aligned.
+int safetensors_dtype_order(at::ScalarType dtype);
 
 // "bfloat16", "float16", "float32", "auto" excluded. Errors: ErrorKind::Usage.
 at::ScalarType parse_dtype(const std::string& name);

@@ -8,7 +8,8 @@
 namespace vmla {
 
 struct HubLocation {
-  fs::path cache;  // HF_HUB_CACHE, else HUGGINGFACE_HUB_CACHE, else $HF_HOME/hub, else ~/.cache/huggingface/hub
+  fs::path cache;        // HF_HUB_CACHE, else HUGGINGFACE_HUB_CACHE, else $HF_HOME/hub, else
+                         // ~/.cache/huggingface/hub
   bool offline = false;  // HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE
 };
 HubLocation hub_location();

@@ -11,8 +11,8 @@
 
 namespace vmla {
 
-// A state dict: {name: tensor}. Errors: Io (missing), Checkpoint (damage, anything but tensors, legacy format,
-// compressed entries, big endian, strides or sizes outside the storage).
+// A state dict: {name: tensor}. Errors: Io (missing), Checkpoint (damage, anything but tensors,
+// legacy format, compressed entries, big endian, strides or sizes outside the storage).
 std::map<std::string, at::Tensor> read_torch_state_dict(const fs::path& path);
 
 // A file that holds one bare tensor.

@@ -1,0 +1,46 @@
+#include <array>
+#include <string_view>
+
+#include "base/error.h"
+#include "checkpoint/checkpoint_writer.h"
+
+namespace vmla {
+namespace {
+
+// What training tools leave beside a model; it belongs to the run, not to the model.
+constexpr std::array<std::string_view, 4> kTrainingLeftovers = {
+    "trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"};
+constexpr std::array<std::string_view, 9> kNotSidecars = {
+    ".safetensors", ".bin", ".pt", ".pth", ".index.json", ".ckpt", ".h5", ".msgpack", ".gguf"};
+
+bool is_sidecar(const std::string& name) {
+  if (name == "config.json") return false;
+  for (const std::string_view leftover : kTrainingLeftovers) {
+    if (name == leftover) return false;
+  }
+  for (const std::string_view ending : kNotSidecars) {
+    if (name.ends_with(ending)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void copy_sidecar_files(const fs::path& from, const fs::path& to) {
+  std::error_code ec;
+  const fs::directory_iterator entries(from, ec);
+  check(!ec, ErrorKind::Io, "{}: expected a model directory: {}", from.string(), ec.message());
+  for (const fs::directory_entry& entry : entries) {
+    const std::string name = entry.path().filename().string();
+    if (!entry.is_regular_file(ec) || !is_sidecar(name)) continue;
+    fs::copy_file(entry.path(), to / name, fs::copy_options::overwrite_existing, ec);
+    check(!ec,
+          ErrorKind::Io,
+          "{}: cannot be copied to {}: {}",
+          entry.path().string(),
+          to.string(),
+          ec.message());
+  }
+}
+
+}  // namespace vmla

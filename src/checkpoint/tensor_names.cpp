@@ -1,0 +1,40 @@
+#include <array>
+#include <string_view>
+
+#include "checkpoint/checkpoint.h"
+
+namespace vmla {
+namespace {
+
+struct PrefixPair {
+  std::string_view legacy;
+  std::string_view current;
+};
+
+constexpr std::array kPrefixes = {
+    PrefixPair{"language_model.model.", "model.language_model."},
+    PrefixPair{"language_model.lm_head.", "lm_head."},
+    PrefixPair{"vision_tower.", "model.vision_tower."},
+    PrefixPair{"multi_modal_projector.", "model.multi_modal_projector."},
+};
+
+}  // namespace
+
+std::string canonical_name(const std::string& stored) {
+  for (const PrefixPair& pair : kPrefixes) {
+    if (stored.starts_with(pair.current))
+      return std::string(pair.legacy) + stored.substr(pair.current.size());
+  }
+  return stored;
+}
+
+std::string stored_name(const std::string& canonical, NameStyle style) {
+  if (style == NameStyle::Legacy) return canonical;
+  for (const PrefixPair& pair : kPrefixes) {
+    if (canonical.starts_with(pair.legacy))
+      return std::string(pair.current) + canonical.substr(pair.legacy.size());
+  }
+  return canonical;
+}
+
+}  // namespace vmla
