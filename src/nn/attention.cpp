@@ -1,0 +1,27 @@
+#include "nn/attention.h"
+
+#include <ATen/ATen.h>
+
+#include "nn/mask.h"
+
+namespace vmla {
+
+at::Tensor expanded_attention(const at::Tensor& q,
+                              const at::Tensor& k,
+                              const at::Tensor& v,
+                              const at::Tensor& mask,
+                              double scale) {
+  const std::int64_t queries = q.size(1), keys = k.size(1);
+  at::Tensor bias = mask;
+  bool causal = false;
+  if (!mask.defined() && queries > 1) {
+    causal = queries == keys;
+    if (!causal) bias = causal_mask(at::ones({1, keys}, q.options().dtype(at::kBool)), queries);
+  }
+  const bool grouped = q.size(2) != k.size(2);
+  const at::Tensor out = at::scaled_dot_product_attention(
+      q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), bias, /*dropout_p=*/0.0, causal, scale, grouped);
+  return out.transpose(1, 2).reshape({q.size(0), queries, -1});
+}
+
+}  // namespace vmla
