@@ -167,8 +167,6 @@ def expect(make, inputs, keys, strategy="default", details=True, recurrent_rope=
             lambda module, args, out: seen.update(selected=args[0], projected=out))
         ids = inputs[("full." if strategy == "full" else "") + f"{key}.input_ids"]
         out = forward(make() if recurrent_rope else model, inputs, key, ids, output_hidden_states=True)
-        if recurrent_rope:
-            forward(model, inputs, key, ids)
         hook.remove()
         tensors[f"{key}.logits"] = out.logits[0]
         if details and key == "one":
