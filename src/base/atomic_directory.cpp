@@ -13,7 +13,8 @@
 
 namespace vmla {
 
-AtomicDirectory::AtomicDirectory(fs::path target, bool overwrite) : target_(std::move(target)), overwrite_(overwrite) {
+AtomicDirectory::AtomicDirectory(fs::path target, bool overwrite)
+    : target_(std::move(target)), overwrite_(overwrite) {
   target_ = absolute_path(target_.string());
   std::error_code ec;
   check(overwrite_ || !fs::exists(target_, ec),
@@ -25,8 +26,13 @@ AtomicDirectory::AtomicDirectory(fs::path target, bool overwrite) : target_(std:
         "{}: expected a directory, got a file",
         target_.string());
   fs::create_directories(target_.parent_path(), ec);
-  check(!ec, ErrorKind::Io, "{}: cannot be created: {}", target_.parent_path().string(), ec.message());
-  temporary_ = target_.parent_path() / fmt::format(".{}.tmp-{}", target_.filename().string(), ::getpid());
+  check(!ec,
+        ErrorKind::Io,
+        "{}: cannot be created: {}",
+        target_.parent_path().string(),
+        ec.message());
+  temporary_ =
+      target_.parent_path() / fmt::format(".{}.tmp-{}", target_.filename().string(), ::getpid());
   fs::remove_all(temporary_, ec);
   fs::create_directory(temporary_, ec);
   check(!ec, ErrorKind::Io, "{}: cannot be created: {}", temporary_.string(), ec.message());
@@ -45,10 +51,15 @@ void AtomicDirectory::commit() {
   sync_path(temporary_);
   std::error_code ec;
   if (fs::exists(target_, ec)) {
-    check(overwrite_, ErrorKind::Usage, "{}: appeared while it was being written", target_.string());
+    check(
+        overwrite_, ErrorKind::Usage, "{}: appeared while it was being written", target_.string());
     // Exchange, then remove the old one: at no moment is the name missing.
-    const long rc = ::syscall(
-        SYS_renameat2, AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), 2U /* RENAME_EXCHANGE */);
+    const long rc = ::syscall(SYS_renameat2,
+                              AT_FDCWD,
+                              temporary_.c_str(),
+                              AT_FDCWD,
+                              target_.c_str(),
+                              2U /* RENAME_EXCHANGE */);
     if (rc == 0) {
       fs::remove_all(temporary_, ec);
     } else {

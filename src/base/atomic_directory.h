@@ -6,10 +6,12 @@
 namespace vmla {
 
 // Work in path(); commit() fsyncs everything and renames it to the target. Without commit() the
-// destructor removes what was written, so a failure leaves no partial output and an old target untouched.
+// destructor removes what was written, so a failure leaves no partial output and an old target
+// untouched.
 class AtomicDirectory {
  public:
-  // Errors: ErrorKind::Usage when target exists and overwrite is false; ErrorKind::Io when the parent is not writable.
+  // Errors: ErrorKind::Usage when target exists and overwrite is false; ErrorKind::Io when the
+  // parent is not writable.
   AtomicDirectory(fs::path target, bool overwrite);
   ~AtomicDirectory();
   AtomicDirectory(const AtomicDirectory&) = delete;

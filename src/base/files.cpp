@@ -15,12 +15,20 @@ namespace vmla {
 std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
   std::error_code ec;
   check(fs::exists(path, ec), ErrorKind::Io, "{}: expected a file, found none", path.string());
-  check(!fs::is_directory(path, ec), ErrorKind::Io, "{}: expected a file, got a directory", path.string());
+  check(!fs::is_directory(path, ec),
+        ErrorKind::Io,
+        "{}: expected a file, got a directory",
+        path.string());
   std::ifstream in(path, std::ios::binary);
   check(in.good(), ErrorKind::Io, "{}: cannot be opened: {}", path.string(), std::strerror(errno));
   const auto size = fs::file_size(path, ec);
   if (!ec) {
-    check(size <= max_bytes, ErrorKind::Io, "{}: expected at most {} bytes, got {}", path.string(), max_bytes, size);
+    check(size <= max_bytes,
+          ErrorKind::Io,
+          "{}: expected at most {} bytes, got {}",
+          path.string(),
+          max_bytes,
+          size);
   }
   std::string content((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   check(!in.bad(), ErrorKind::Io, "{}: reading failed", path.string());
@@ -33,7 +41,11 @@ void sync_path(const fs::path& path) {
   const int rc = ::fsync(fd);
   const int saved = errno;
   ::close(fd);
-  check(rc == 0 || saved == EINVAL, ErrorKind::Io, "{}: fsync failed: {}", path.string(), std::strerror(saved));
+  check(rc == 0 || saved == EINVAL,
+        ErrorKind::Io,
+        "{}: fsync failed: {}",
+        path.string(),
+        std::strerror(saved));
 }
 
 void write_file_atomic(const fs::path& path, std::string_view content) {

@@ -28,25 +28,37 @@ Json parse_json(std::string_view text, const std::string& subject, ErrorKind kin
   }
 }
 
-Json read_json(const fs::path& path, ErrorKind kind) { return parse_json(read_file(path), path.string(), kind); }
+Json read_json(const fs::path& path, ErrorKind kind) {
+  return parse_json(read_file(path), path.string(), kind);
+}
 
 std::string dump_json(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-void write_json(const fs::path& path, const Json& json) { write_file_atomic(path, dump_json(json)); }
+void write_json(const fs::path& path, const Json& json) {
+  write_file_atomic(path, dump_json(json));
+}
 
 std::string json_type_name(const Json& json) {
   switch (json.type()) {
-    case Json::value_t::null: return "null";
-    case Json::value_t::object: return "an object";
-    case Json::value_t::array: return "an array";
-    case Json::value_t::string: return "a string";
-    case Json::value_t::boolean: return "a boolean";
+    case Json::value_t::null:
+      return "null";
+    case Json::value_t::object:
+      return "an object";
+    case Json::value_t::array:
+      return "an array";
+    case Json::value_t::string:
+      return "a string";
+    case Json::value_t::boolean:
+      return "a boolean";
     case Json::value_t::number_integer:
-    case Json::value_t::number_unsigned: return "an integer";
-    case Json::value_t::number_float: return "a number with a fraction";
-    default: return "something else";
+    case Json::value_t::number_unsigned:
+      return "an integer";
+    case Json::value_t::number_float:
+      return "a number with a fraction";
+    default:
+      return "something else";
   }
 }
 

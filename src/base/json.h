@@ -10,11 +10,15 @@
 
 namespace vmla {
 
-// Keeps the order of keys, so that a config.json that is read and written changes only where we change it.
+// Keeps the order of keys, so that a config.json that is read and written changes only where we
+// change it.
 using Json = nlohmann::ordered_json;
 
-// Strict parser: UTF-8, no comments, no duplicate keys, at most 256 levels. subject names the source in errors.
-Json parse_json(std::string_view text, const std::string& subject, ErrorKind kind = ErrorKind::Config);
+// Strict parser: UTF-8, no comments, no duplicate keys, at most 256 levels. subject names the
+// source in errors.
+Json parse_json(std::string_view text,
+                const std::string& subject,
+                ErrorKind kind = ErrorKind::Config);
 Json read_json(const fs::path& path, ErrorKind kind = ErrorKind::Config);
 // Two-space indent and a final newline, as save_pretrained writes it.
 std::string dump_json(const Json& json);
@@ -54,12 +58,21 @@ const char* json_wanted() {
 }
 }  // namespace detail
 
-// The value of key, or an ErrorKind::Config that names subject and key when it is absent, null or of another type.
+// The value of key, or an ErrorKind::Config that names subject and key when it is absent, null or
+// of another type.
 template <typename T>
 T json_require(const Json& object, const std::string& key, const std::string& subject) {
-  check(object.is_object(), ErrorKind::Config, "{}: expected an object, got {}", subject, json_type_name(object));
+  check(object.is_object(),
+        ErrorKind::Config,
+        "{}: expected an object, got {}",
+        subject,
+        json_type_name(object));
   const auto it = object.find(key);
-  check(it != object.end() && !it->is_null(), ErrorKind::Config, "{}: expected key \"{}\", found none", subject, key);
+  check(it != object.end() && !it->is_null(),
+        ErrorKind::Config,
+        "{}: expected key \"{}\", found none",
+        subject,
+        key);
   check(detail::json_fits<T>(*it),
         ErrorKind::Config,
         "{}: {}: expected {}, got {}",

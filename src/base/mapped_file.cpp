@@ -29,11 +29,16 @@ std::shared_ptr<const MappedFile> MappedFile::open(const fs::path& path) {
     data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
     const int saved = errno;
     ::close(fd);
-    check(data != MAP_FAILED, ErrorKind::Io, "{}: cannot be mapped: {}", path.string(), std::strerror(saved));
+    check(data != MAP_FAILED,
+          ErrorKind::Io,
+          "{}: cannot be mapped: {}",
+          path.string(),
+          std::strerror(saved));
   } else {
     ::close(fd);
   }
-  return std::shared_ptr<const MappedFile>(new MappedFile(path, static_cast<const std::byte*>(data), size));
+  return std::shared_ptr<const MappedFile>(
+      new MappedFile(path, static_cast<const std::byte*>(data), size));
 }
 
 MappedFile::~MappedFile() {

@@ -9,7 +9,8 @@
 
 namespace vmla {
 
-// Shared ownership lets tensors that view the bytes keep the mapping alive. Thread-safe: nothing changes.
+// Shared ownership lets tensors that view the bytes keep the mapping alive. Thread-safe: nothing
+// changes.
 class MappedFile {
  public:
   // Errors: ErrorKind::Io when the file is missing, a directory or cannot be mapped.
@@ -21,7 +22,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const fs::path& path() const { return path_; }
 
-  // Tells the kernel that pages of [begin, end) may be dropped, so that streaming keeps memory flat.
+  // Tells the kernel that pages of [begin, end) may be dropped, so that streaming keeps memory
+  // flat.
   void forget(std::size_t begin, std::size_t end) const;
 
  private:

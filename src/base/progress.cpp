@@ -26,7 +26,10 @@ int terminal_columns() {
 }  // namespace
 
 Progress::Progress(std::string label, std::int64_t total, std::string unit)
-    : label_(std::move(label)), unit_(std::move(unit)), total_(total), visible_(::isatty(STDERR_FILENO) == 1) {}
+    : label_(std::move(label)),
+      unit_(std::move(unit)),
+      total_(total),
+      visible_(::isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() {
   if (drawn_) std::fputs("\r\033[K", stderr);
@@ -43,7 +46,8 @@ void Progress::advance(std::int64_t steps, const std::string& note) {
 }
 
 void Progress::draw() {
-  const std::string line = render(label_, done_, total_, watch_.seconds(), unit_, note_, terminal_columns() - 1);
+  const std::string line =
+      render(label_, done_, total_, watch_.seconds(), unit_, note_, terminal_columns() - 1);
   fmt::print(stderr, "\r\033[K{}", line);
   std::fflush(stderr);
   drawn_ = true;
@@ -58,19 +62,24 @@ std::string Progress::render(const std::string& label,
                              int columns) {
   const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0.0;
   const double left = rate > 0 && total > done ? static_cast<double>(total - done) / rate : 0.0;
-  const std::string shown_rate =
-      rate >= 1 || rate == 0 ? fmt::format("{:.1f} {}/s", rate, unit) : fmt::format("{:.1f} s/{}", 1 / rate, unit);
+  const std::string shown_rate = rate >= 1 || rate == 0
+                                     ? fmt::format("{:.1f} {}/s", rate, unit)
+                                     : fmt::format("{:.1f} s/{}", 1 / rate, unit);
   std::string tail = fmt::format(" {}/{} {} ETA {}", done, total, shown_rate, clock_text(left));
   if (!note.empty()) tail += " " + note;
   const int width = std::clamp(columns - static_cast<int>(label.size() + tail.size()) - 3, 0, 40);
   std::string line = label;
   if (width >= 5) {
-    const double share = total > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0) : 0.0;
+    const double share =
+        total > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0)
+                  : 0.0;
     const auto full = static_cast<std::size_t>(share * width);
-    line += " [" + std::string(full, '#') + std::string(static_cast<std::size_t>(width) - full, '.') + "]";
+    line += " [" + std::string(full, '#') +
+            std::string(static_cast<std::size_t>(width) - full, '.') + "]";
   }
   line += tail;
-  if (static_cast<int>(line.size()) > columns) line.resize(static_cast<std::size_t>(std::max(columns, 0)));
+  if (static_cast<int>(line.size()) > columns)
+    line.resize(static_cast<std::size_t>(std::max(columns, 0)));
   return line;
 }
 

@@ -21,7 +21,9 @@ enum class ChatStyle {
 extern const char* const kVicunaSystemPrompt;
 
 // Errors: ErrorKind::Usage for an unknown role or name.
-std::string render_chat(ChatStyle style, const std::vector<ChatTurn>& turns, bool add_generation_prompt);
+std::string render_chat(ChatStyle style,
+                        const std::vector<ChatTurn>& turns,
+                        bool add_generation_prompt);
 ChatStyle parse_chat_style(const std::string& name);  // "llava_hf" | "vicuna_v1"
 
 }  // namespace vmla

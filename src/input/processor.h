@@ -18,8 +18,9 @@ namespace vmla {
 // preprocessor_config.json (CLIPImageProcessor / LlavaImageProcessor) with HF's defaults.
 struct ImageProcessorConfig {
   bool do_resize = true;
-  std::int64_t shortest_edge = 224;              // size: {"shortest_edge": n} or n
-  std::int64_t fixed_height = 0, fixed_width = 0;  // size: {"height", "width"}: exact, no aspect ratio
+  std::int64_t shortest_edge = 224;  // size: {"shortest_edge": n} or n
+  std::int64_t fixed_height = 0,
+               fixed_width = 0;  // size: {"height", "width"}: exact, no aspect ratio
   bool do_center_crop = true;
   std::int64_t crop_height = 224, crop_width = 224;
   bool do_rescale = true;
@@ -27,7 +28,8 @@ struct ImageProcessorConfig {
   bool do_normalize = true;
   std::array<double, 3> mean{0.48145466, 0.4578275, 0.40821073};
   std::array<double, 3> std{0.26862954, 0.26130258, 0.27577711};
-  bool do_pad = false;  // LLaVA's image_aspect_ratio "pad": expand to a square of the mean colour first
+  bool do_pad =
+      false;  // LLaVA's image_aspect_ratio "pad": expand to a square of the mean colour first
 };
 
 struct ModelInput {
@@ -38,8 +40,8 @@ struct ModelInput {
 // Thread-safe after construction.
 class Processor {
  public:
-  // Reads tokenizer, preprocessor_config.json, processor_config.json and, for what old files lack, config.json.
-  // Errors: Io, Config, Checkpoint.
+  // Reads tokenizer, preprocessor_config.json, processor_config.json and, for what old files lack,
+  // config.json. Errors: Io, Config, Checkpoint.
   static std::unique_ptr<Processor> load(const fs::path& dir);
 
   // prompt holds one "<image>" per image. Errors: ErrorKind::Usage when the counts differ.
@@ -55,7 +57,8 @@ class Processor {
   const ImageProcessorConfig& image_config() const { return image_; }
   // "pad" or "crop" overrides preprocessor_config.json. Errors: ErrorKind::Usage.
   void set_image_aspect_ratio(const std::string& mode);
-  // The style that the directory's chat template matches: VicunaV1 when it carries the system prompt.
+  // The style that the directory's chat template matches: VicunaV1 when it carries the system
+  // prompt.
   ChatStyle chat_style() const { return chat_style_; }
 
  private:

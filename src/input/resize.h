@@ -7,7 +7,8 @@
 
 namespace vmla {
 
-// Image.resize((width, height), BICUBIC): antialiased, two passes in fixed point (Pillow's Resample.c, a = -0.5).
+// Image.resize((width, height), BICUBIC): antialiased, two passes in fixed point (Pillow's
+// Resample.c, a = -0.5).
 Image resize_bicubic(const Image& image, std::int64_t width, std::int64_t height);
 // transformers' center_crop: pads with black when the image is smaller than the crop.
 Image center_crop(const Image& image, std::int64_t width, std::int64_t height);

@@ -19,8 +19,14 @@ at::Tensor expanded_attention(const at::Tensor& q,
     if (!causal) bias = causal_mask(at::ones({1, keys}, q.options().dtype(at::kBool)), queries);
   }
   const bool grouped = q.size(2) != k.size(2);
-  const at::Tensor out = at::scaled_dot_product_attention(
-      q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), bias, /*dropout_p=*/0.0, causal, scale, grouped);
+  const at::Tensor out = at::scaled_dot_product_attention(q.transpose(1, 2),
+                                                          k.transpose(1, 2),
+                                                          v.transpose(1, 2),
+                                                          bias,
+                                                          /*dropout_p=*/0.0,
+                                                          causal,
+                                                          scale,
+                                                          grouped);
   return out.transpose(1, 2).reshape({q.size(0), queries, -1});
 }
 

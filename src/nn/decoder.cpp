@@ -18,13 +18,16 @@ void DecoderLayer::collect(const std::string& prefix, ParameterList& out) {
   mlp.collect(prefix + ".mlp", out);
 }
 
-at::Tensor Decoder::embed(const at::Tensor& ids) const { return at::embedding(embed_tokens, ids); }
+at::Tensor Decoder::embed(const at::Tensor& ids) const {
+  return at::embedding(embed_tokens, ids);
+}
 
 at::Tensor Decoder::forward(const DecoderInput& input, const DecoderHooks& hooks) const {
   AttentionContext context;
   const at::ScalarType dtype = input.embeddings.scalar_type();
   std::tie(context.cos, context.sin) = rope.cos_sin(input.positions, dtype);
-  if (input.key_mask.defined()) context.mask = causal_mask(input.key_mask, input.embeddings.size(1));
+  if (input.key_mask.defined())
+    context.mask = causal_mask(input.key_mask, input.embeddings.size(1));
   context.cache = input.cache;
   context.cache_mode = input.cache_mode;
   context.path = input.path;
@@ -33,10 +36,12 @@ at::Tensor Decoder::forward(const DecoderInput& input, const DecoderHooks& hooks
   for (std::size_t i = 0; i < layers.size(); ++i) {
     context.layer = static_cast<std::int64_t>(i);
     const DecoderLayer& layer = layers[i];
-    if (hooks.attention_input) hooks.attention_input(context.layer, layer.input_layernorm.forward(hidden));
+    if (hooks.attention_input)
+      hooks.attention_input(context.layer, layer.input_layernorm.forward(hidden));
     if (hooks.run_layer) {
       // The body outlives this iteration when it is recomputed in backward, so it owns its context.
-      hidden = hooks.run_layer([&layer, context](const at::Tensor& x) { return layer.forward(x, context); }, hidden);
+      hidden = hooks.run_layer(
+          [&layer, context](const at::Tensor& x) { return layer.forward(x, context); }, hidden);
     } else {
       hidden = layer.forward(hidden, context);
     }

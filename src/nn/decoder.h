@@ -20,7 +20,8 @@ struct DecoderLayer {
   std::unique_ptr<Attention> self_attn;
   GatedMlp mlp;
 
-  at::Tensor forward(const at::Tensor& hidden, const AttentionContext& context) const;  // [B, S, E] -> [B, S, E]
+  at::Tensor forward(const at::Tensor& hidden,
+                     const AttentionContext& context) const;  // [B, S, E] -> [B, S, E]
   void collect(const std::string& prefix, ParameterList& out);
 };
 
@@ -29,7 +30,9 @@ struct DecoderHooks {
   // Called with the normed input of each layer's attention [B, S, E] (calibration).
   std::function<void(std::int64_t layer, const at::Tensor& hidden)> attention_input;
   // Runs a layer; gradient checkpointing wraps it. Default: body(hidden).
-  std::function<at::Tensor(const std::function<at::Tensor(const at::Tensor&)>& body, const at::Tensor& hidden)> run_layer;
+  std::function<at::Tensor(const std::function<at::Tensor(const at::Tensor&)>& body,
+                           const at::Tensor& hidden)>
+      run_layer;
 };
 
 struct DecoderInput {

@@ -11,15 +11,16 @@
 
 namespace vmla {
 
-// A storage policy only: whether it holds MHA keys or MLA latents is the layout's business. All rows advance
-// together; padding inside a row is the caller's mask. Not thread-safe.
+// A storage policy only: whether it holds MHA keys or MLA latents is the layout's business. All
+// rows advance together; padding inside a row is the caller's mask. Not thread-safe.
 class KvCache {
  public:
   virtual ~KvCache() = default;
 
-  // Writes the new tokens of one layer behind the length() tokens that are there and returns all of them.
-  // planes[i] [B, S, …plane shape], in the layout's order -> [B, length() + S, …plane shape].
-  virtual std::vector<at::Tensor> append(std::int64_t layer, const std::vector<at::Tensor>& planes) = 0;
+  // Writes the new tokens of one layer behind the length() tokens that are there and returns all of
+  // them. planes[i] [B, S, …plane shape], in the layout's order -> [B, length() + S, …plane shape].
+  virtual std::vector<at::Tensor> append(std::int64_t layer,
+                                         const std::vector<at::Tensor>& planes) = 0;
   // Once per step, after the last layer.
   virtual void advance(std::int64_t tokens) = 0;
 
@@ -47,9 +48,12 @@ class ContiguousCache final : public KvCache {
                   at::Device device,
                   std::int64_t block_tokens = 256);
 
-  std::vector<at::Tensor> append(std::int64_t layer, const std::vector<at::Tensor>& planes) override;
+  std::vector<at::Tensor> append(std::int64_t layer,
+                                 const std::vector<at::Tensor>& planes) override;
   void advance(std::int64_t tokens) override { length_ += tokens; }
-  const CacheLayout& layout(std::int64_t layer) const override { return layouts_[static_cast<std::size_t>(layer)]; }
+  const CacheLayout& layout(std::int64_t layer) const override {
+    return layouts_[static_cast<std::size_t>(layer)];
+  }
   std::int64_t layers() const override { return static_cast<std::int64_t>(layouts_.size()); }
   std::int64_t batch() const override { return batch_; }
   std::int64_t length() const override { return length_; }

@@ -6,7 +6,9 @@
 
 namespace vmla {
 
-at::Tensor Linear::forward(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+at::Tensor Linear::forward(const at::Tensor& x) const {
+  return at::linear(x, weight, bias);
+}
 
 void Linear::collect(const std::string& prefix, ParameterList& out) {
   out.push_back({prefix + ".weight", &weight});
@@ -19,7 +21,9 @@ at::Tensor RmsNorm::forward(const at::Tensor& x) const {
   return weight * (wide * scale).to(x.scalar_type());
 }
 
-void RmsNorm::collect(const std::string& prefix, ParameterList& out) { out.push_back({prefix + ".weight", &weight}); }
+void RmsNorm::collect(const std::string& prefix, ParameterList& out) {
+  out.push_back({prefix + ".weight", &weight});
+}
 
 at::Tensor LayerNorm::forward(const at::Tensor& x) const {
   return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
@@ -36,16 +40,23 @@ Activation parse_activation(const std::string& name) {
   if (name == "gelu_pytorch_tanh" || name == "gelu_new") return Activation::GeluTanh;
   if (name == "quick_gelu") return Activation::QuickGelu;
   if (name == "relu") return Activation::Relu;
-  fail(ErrorKind::Unsupported, "hidden_act: expected silu, gelu, gelu_new, quick_gelu or relu, got {}", name);
+  fail(ErrorKind::Unsupported,
+       "hidden_act: expected silu, gelu, gelu_new, quick_gelu or relu, got {}",
+       name);
 }
 
 at::Tensor activate(Activation kind, const at::Tensor& x) {
   switch (kind) {
-    case Activation::Silu: return at::silu(x);
-    case Activation::Gelu: return at::gelu(x);
-    case Activation::GeluTanh: return at::gelu(x, "tanh");
-    case Activation::QuickGelu: return x * at::sigmoid(x * 1.702);
-    case Activation::Relu: return at::relu(x);
+    case Activation::Silu:
+      return at::silu(x);
+    case Activation::Gelu:
+      return at::gelu(x);
+    case Activation::GeluTanh:
+      return at::gelu(x, "tanh");
+    case Activation::QuickGelu:
+      return x * at::sigmoid(x * 1.702);
+    case Activation::Relu:
+      return at::relu(x);
   }
   return x;
 }

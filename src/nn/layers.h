@@ -44,7 +44,8 @@ struct LayerNorm {
 };
 
 enum class Activation { Silu, Gelu, GeluTanh, QuickGelu, Relu };
-// HF's names: silu, gelu, gelu_pytorch_tanh, gelu_new, quick_gelu, relu. Errors: ErrorKind::Unsupported.
+// HF's names: silu, gelu, gelu_pytorch_tanh, gelu_new, quick_gelu, relu. Errors:
+// ErrorKind::Unsupported.
 Activation parse_activation(const std::string& name);
 at::Tensor activate(Activation kind, const at::Tensor& x);
 

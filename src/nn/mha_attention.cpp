@@ -15,9 +15,10 @@ MhaAttention::MhaAttention(const AttentionShape& shape) : shape_(shape) {
 at::Tensor MhaAttention::forward(const at::Tensor& hidden, const AttentionContext& context) const {
   const std::int64_t batch = hidden.size(0), fresh = hidden.size(1);
   const at::Tensor cos = context.cos.unsqueeze(2), sin = context.sin.unsqueeze(2);
-  const at::Tensor q =
-      apply_rope(q_proj_.forward(hidden).view({batch, fresh, shape_.heads, shape_.head_dim}), cos, sin);
-  at::Tensor k = apply_rope(k_proj_.forward(hidden).view({batch, fresh, shape_.kv_heads, shape_.head_dim}), cos, sin);
+  const at::Tensor q = apply_rope(
+      q_proj_.forward(hidden).view({batch, fresh, shape_.heads, shape_.head_dim}), cos, sin);
+  at::Tensor k = apply_rope(
+      k_proj_.forward(hidden).view({batch, fresh, shape_.kv_heads, shape_.head_dim}), cos, sin);
   at::Tensor v = v_proj_.forward(hidden).view({batch, fresh, shape_.kv_heads, shape_.head_dim});
   if (context.cache != nullptr) {
     const auto all = context.cache->append(context.layer, {k, v});

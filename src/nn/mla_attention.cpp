@@ -17,16 +17,23 @@ SvdMethod parse_svd_method(const std::string& name) {
   if (name == "only_key") return SvdMethod::OnlyKey;
   if (name == "only_value") return SvdMethod::OnlyValue;
   if (name == "none") return SvdMethod::None;
-  fail(ErrorKind::Usage, "svd_init_method: expected joint, split, only_key, only_value or none, got {}", name);
+  fail(ErrorKind::Usage,
+       "svd_init_method: expected joint, split, only_key, only_value or none, got {}",
+       name);
 }
 
 std::string svd_method_name(SvdMethod method) {
   switch (method) {
-    case SvdMethod::Joint: return "joint";
-    case SvdMethod::Split: return "split";
-    case SvdMethod::OnlyKey: return "only_key";
-    case SvdMethod::OnlyValue: return "only_value";
-    case SvdMethod::None: return "none";
+    case SvdMethod::Joint:
+      return "joint";
+    case SvdMethod::Split:
+      return "split";
+    case SvdMethod::OnlyKey:
+      return "only_key";
+    case SvdMethod::OnlyValue:
+      return "only_value";
+    case SvdMethod::None:
+      return "none";
   }
   return "?";
 }
@@ -41,13 +48,15 @@ CacheLayout mla_cache_layout(const MlaShape& s, CacheMode mode) {
   }
   layout.planes.push_back(s.low_rank_key() ? CachePlane{"latent_k", {s.latent_dim}}
                                            : CachePlane{"k_nope", {heads, s.nope_dim()}});
-  layout.planes.push_back(s.low_rank_value() ? CachePlane{"latent_v", {s.latent_dim}} : CachePlane{"v", {heads, dim}});
+  layout.planes.push_back(s.low_rank_value() ? CachePlane{"latent_v", {s.latent_dim}}
+                                             : CachePlane{"v", {heads, dim}});
   return layout;
 }
 
 MlaAttention::MlaAttention(const MlaShape& shape, const at::Tensor& rope_dims)
     : shape_(shape), rope_dims_(rope_dims.reshape(-1)) {
-  q_proj_.has_bias = k_r_proj_.has_bias = up_k_.has_bias = up_v_.has_bias = shape.attention.qkv_bias;
+  q_proj_.has_bias = k_r_proj_.has_bias = up_k_.has_bias = up_v_.has_bias =
+      shape.attention.qkv_bias;
   o_proj_.has_bias = shape.attention.out_bias;
 }
 
@@ -74,50 +83,57 @@ at::Tensor MlaAttention::gather_angles(const at::Tensor& table) const {
 at::Tensor MlaAttention::expand_key(const at::Tensor& k_rope, const at::Tensor& key) const {
   const std::int64_t batch = k_rope.size(0), tokens = k_rope.size(1);
   const at::Tensor nope = shape_.low_rank_key() ? up_k_.forward(key) : key;
-  return at::cat({k_rope, nope.reshape({batch, tokens, shape_.attention.kv_heads, shape_.nope_dim()})}, -1);
+  return at::cat(
+      {k_rope, nope.reshape({batch, tokens, shape_.attention.kv_heads, shape_.nope_dim()})}, -1);
 }
 
 at::Tensor MlaAttention::expand_value(const at::Tensor& value) const {
   const at::Tensor v = shape_.low_rank_value() ? up_v_.forward(value) : value;
-  return v.reshape({value.size(0), value.size(1), shape_.attention.kv_heads, shape_.attention.head_dim});
+  return v.reshape(
+      {value.size(0), value.size(1), shape_.attention.kv_heads, shape_.attention.head_dim});
 }
 
-// Per token of the cache, expanding costs C*K*(N+D) multiplications and 2*D a query head; absorbed costs R + 2*C
-// a query head. The split variants are judged alike.
+// Per token of the cache, expanding costs C*K*(N+D) multiplications and 2*D a query head; absorbed
+// costs R + 2*C a query head. The split variants are judged alike.
 bool MlaAttention::absorbed_is_cheaper(std::int64_t queries) const {
   const auto& a = shape_.attention;
   const std::int64_t expand = shape_.latent_dim * a.kv_heads * (shape_.nope_dim() + a.head_dim);
-  return queries * a.heads * (shape_.rope_dim + 2 * shape_.latent_dim) < expand + queries * a.heads * 2 * a.head_dim;
+  return queries * a.heads * (shape_.rope_dim + 2 * shape_.latent_dim) <
+         expand + queries * a.heads * 2 * a.head_dim;
 }
 
 at::Tensor MlaAttention::forward(const at::Tensor& hidden, const AttentionContext& context) const {
   const auto& a = shape_.attention;
   const std::int64_t batch = hidden.size(0), fresh = hidden.size(1), group = a.heads / a.kv_heads;
-  const at::Tensor cos = gather_angles(context.cos), sin = gather_angles(context.sin);  // [B, S, K, R]
+  const at::Tensor cos = gather_angles(context.cos),
+                   sin = gather_angles(context.sin);  // [B, S, K, R]
 
   const at::Tensor q = q_proj_.forward(hidden);
-  const at::Tensor q_rope =
-      apply_rope(q.slice(-1, 0, a.heads * shape_.rope_dim).reshape({batch, fresh, a.heads, shape_.rope_dim}),
-                 cos.repeat_interleave(group, 2),
-                 sin.repeat_interleave(group, 2));
+  const at::Tensor q_rope = apply_rope(
+      q.slice(-1, 0, a.heads * shape_.rope_dim).reshape({batch, fresh, a.heads, shape_.rope_dim}),
+      cos.repeat_interleave(group, 2),
+      sin.repeat_interleave(group, 2));
   const at::Tensor q_nope =
       q.slice(-1, a.heads * shape_.rope_dim).reshape({batch, fresh, a.heads, shape_.nope_dim()});
 
-  at::Tensor k_rope =
-      apply_rope(k_r_proj_.forward(hidden).view({batch, fresh, a.kv_heads, shape_.rope_dim}), cos, sin);
+  at::Tensor k_rope = apply_rope(
+      k_r_proj_.forward(hidden).view({batch, fresh, a.kv_heads, shape_.rope_dim}), cos, sin);
   at::Tensor key, value;
   if (shape_.joint()) {
     key = value = down_kv_.forward(hidden);
   } else {
-    key = shape_.low_rank_key() ? down_k_.forward(hidden)
-                                : up_k_.forward(hidden).view({batch, fresh, a.kv_heads, shape_.nope_dim()});
-    value = shape_.low_rank_value() ? down_v_.forward(hidden)
-                                    : up_v_.forward(hidden).view({batch, fresh, a.kv_heads, a.head_dim});
+    key = shape_.low_rank_key()
+              ? down_k_.forward(hidden)
+              : up_k_.forward(hidden).view({batch, fresh, a.kv_heads, shape_.nope_dim()});
+    value = shape_.low_rank_value()
+                ? down_v_.forward(hidden)
+                : up_v_.forward(hidden).view({batch, fresh, a.kv_heads, a.head_dim});
   }
 
   const double scale = 1.0 / std::sqrt(static_cast<double>(a.head_dim));
   if (context.cache != nullptr && context.cache_mode == CacheMode::Expanded) {
-    const auto all = context.cache->append(context.layer, {expand_key(k_rope, key), expand_value(value)});
+    const auto all =
+        context.cache->append(context.layer, {expand_key(k_rope, key), expand_value(value)});
     const at::Tensor expanded_q = at::cat({q_rope, q_nope}, -1);
     return o_proj_.forward(expanded_attention(expanded_q, all[0], all[1], context.mask, scale));
   }
@@ -129,17 +145,21 @@ at::Tensor MlaAttention::forward(const at::Tensor& hidden, const AttentionContex
     key = all[1];
     value = all.back();
   }
-  const bool use_absorbed =
-      context.path == AttentionPath::Absorbed ||
-      (context.path == AttentionPath::Auto && context.cache != nullptr && absorbed_is_cheaper(fresh));
-  if (use_absorbed) return o_proj_.forward(absorbed(q_rope, q_nope, k_rope, key, value, context.mask));
-  return o_proj_.forward(expanded_attention(
-      at::cat({q_rope, q_nope}, -1), expand_key(k_rope, key), expand_value(value), context.mask, scale));
+  const bool use_absorbed = context.path == AttentionPath::Absorbed ||
+                            (context.path == AttentionPath::Auto && context.cache != nullptr &&
+                             absorbed_is_cheaper(fresh));
+  if (use_absorbed)
+    return o_proj_.forward(absorbed(q_rope, q_nope, k_rope, key, value, context.mask));
+  return o_proj_.forward(expanded_attention(at::cat({q_rope, q_nope}, -1),
+                                            expand_key(k_rope, key),
+                                            expand_value(value),
+                                            context.mask,
+                                            scale));
 }
 
 // q_rope [B, S, H, R], q_nope [B, S, H, N]; k_rope [B, T, K, R]; key [B, T, C] or [B, T, K, N];
-// value [B, T, C] or [B, T, K, D] -> [B, S, H*D]. up_k's bias adds q_nope·b to every key of a query alike, which the
-// softmax cancels; up_v's bias is added once, for the weights sum to 1.
+// value [B, T, C] or [B, T, K, D] -> [B, S, H*D]. up_k's bias adds q_nope·b to every key of a query
+// alike, which the softmax cancels; up_v's bias is added once, for the weights sum to 1.
 at::Tensor MlaAttention::absorbed(const at::Tensor& q_rope,
                                   const at::Tensor& q_nope,
                                   const at::Tensor& k_rope,
@@ -155,12 +175,16 @@ at::Tensor MlaAttention::absorbed(const at::Tensor& q_rope,
         .permute({0, 2, 3, 1, 4})
         .reshape({batch, a.kv_heads, group * fresh, -1});
   };
-  at::Tensor scores = at::matmul(by_key_head(q_rope), k_rope.permute({0, 2, 3, 1}));  // [B, K, G*S, T]
+  at::Tensor scores =
+      at::matmul(by_key_head(q_rope), k_rope.permute({0, 2, 3, 1}));  // [B, K, G*S, T]
   if (n > 0) {
     const at::Tensor q = by_key_head(q_nope);  // [B, K, G*S, N]
     if (shape_.low_rank_key()) {
-      const at::Tensor q_latent = at::matmul(q, up_k_.weight.view({a.kv_heads, n, -1}));  // [B, K, G*S, C]
-      scores = scores + at::matmul(q_latent.reshape({batch, a.heads * fresh, -1}), key.transpose(1, 2)).view_as(scores);
+      const at::Tensor q_latent =
+          at::matmul(q, up_k_.weight.view({a.kv_heads, n, -1}));  // [B, K, G*S, C]
+      scores =
+          scores + at::matmul(q_latent.reshape({batch, a.heads * fresh, -1}), key.transpose(1, 2))
+                       .view_as(scores);
     } else {
       scores = scores + at::matmul(q, key.permute({0, 2, 3, 1}));
     }
@@ -172,13 +196,15 @@ at::Tensor MlaAttention::absorbed(const at::Tensor& q_rope,
   }
   if (visible.defined()) {
     scores = scores.view({batch, a.kv_heads, group, fresh, tokens})
-                 .masked_fill(visible.unsqueeze(1).logical_not(), -std::numeric_limits<float>::infinity())
+                 .masked_fill(visible.unsqueeze(1).logical_not(),
+                              -std::numeric_limits<float>::infinity())
                  .view({batch, a.kv_heads, group * fresh, tokens});
   }
   const at::Tensor weights = scores.softmax(-1).to(q_rope.scalar_type());
   at::Tensor out;  // [B, K, G*S, D]
   if (shape_.low_rank_value()) {
-    const at::Tensor mixed = at::matmul(weights.view({batch, a.heads * fresh, tokens}), value);  // [B, H*S, C]
+    const at::Tensor mixed =
+        at::matmul(weights.view({batch, a.heads * fresh, tokens}), value);  // [B, H*S, C]
     out = at::matmul(mixed.view({batch, a.kv_heads, group * fresh, -1}),
                      up_v_.weight.view({a.kv_heads, a.head_dim, -1}).transpose(1, 2));
     if (up_v_.has_bias) out = out + up_v_.bias.view({a.kv_heads, 1, a.head_dim});

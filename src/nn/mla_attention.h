@@ -23,14 +23,17 @@ struct MlaShape {
   std::int64_t nope_dim() const { return attention.head_dim - rope_dim; }
 };
 
-// Joint {k_rope [K, R], latent [C]}; else k_rope, then latent_k [C] or k_nope [K, N], then latent_v [C] or v [K, D].
+// Joint {k_rope [K, R], latent [C]}; else k_rope, then latent_k [C] or k_nope [K, N], then latent_v
+// [C] or v [K, D].
 CacheLayout mla_cache_layout(const MlaShape& shape, CacheMode mode);
 
-// Weights under self_attn: q_proj (rows: all heads' rope rows, then all heads' others), k_r_proj [K*R, E],
-// kv_proj.down_kv | down_k | down_v [C, E], kv_proj.up_k [K*N, C or E], kv_proj.up_v [K*D, C or E], o_proj.
+// Weights under self_attn: q_proj (rows: all heads' rope rows, then all heads' others), k_r_proj
+// [K*R, E], kv_proj.down_kv | down_k | down_v [C, E], kv_proj.up_k [K*N, C or E], kv_proj.up_v
+// [K*D, C or E], o_proj.
 //
-// Expanded: K and V are rebuilt for all T tokens, then SDPA. Absorbed: q_nope is taken through up_k into latent
-// space, scores are against the latent, the weighted latent goes through up_v; K and V are never rebuilt.
+// Expanded: K and V are rebuilt for all T tokens, then SDPA. Absorbed: q_nope is taken through up_k
+// into latent space, scores are against the latent, the weighted latent goes through up_v; K and V
+// are never rebuilt.
 class MlaAttention final : public Attention {
  public:
   // rope_dims int64 [K, R]: which of the head's D rotary dimensions its kept rows are.

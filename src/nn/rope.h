@@ -22,10 +22,15 @@ class RotaryEmbedding {
  public:
   RotaryEmbedding() = default;
   // D = head_dim; max_position is max_position_embeddings (used by Dynamic).
-  RotaryEmbedding(std::int64_t head_dim, double theta, std::int64_t max_position, RopeScaling scaling);
+  RotaryEmbedding(std::int64_t head_dim,
+                  double theta,
+                  std::int64_t max_position,
+                  RopeScaling scaling);
 
-  // positions int64 [B, S] -> cos, sin [B, S, D] in dtype; the second half repeats the first (rotate-half layout).
-  std::pair<at::Tensor, at::Tensor> cos_sin(const at::Tensor& positions, at::ScalarType dtype) const;
+  // positions int64 [B, S] -> cos, sin [B, S, D] in dtype; the second half repeats the first
+  // (rotate-half layout).
+  std::pair<at::Tensor, at::Tensor> cos_sin(const at::Tensor& positions,
+                                            at::ScalarType dtype) const;
 
  private:
   at::Tensor inverse_frequencies(double theta) const;  // fp32 [D/2]

@@ -7,7 +7,8 @@
 namespace vmla {
 
 void check_rope_selection(const RopeSelection& s, std::int64_t head_dim) {
-  const bool known = s.version == "high" || s.version == "low" || s.version == "uniform" || s.needs_ranks();
+  const bool known =
+      s.version == "high" || s.version == "low" || s.version == "uniform" || s.needs_ranks();
   check(known,
         ErrorKind::Usage,
         "partial_rope_version: expected high, low, uniform, 2-norm or kl, got {}",
@@ -20,7 +21,8 @@ void check_rope_selection(const RopeSelection& s, std::int64_t head_dim) {
   if (s.version == "uniform") {
     check(head_dim % s.rope_dim == 0 && (head_dim / 2) % (head_dim / s.rope_dim) == 0,
           ErrorKind::Usage,
-          "rope_dim_for_mla: expected a divisor of head_dim {} whose step divides {} for uniform, got {}",
+          "rope_dim_for_mla: expected a divisor of head_dim {} whose step divides {} for uniform, "
+          "got {}",
           head_dim,
           head_dim / 2,
           s.rope_dim);
@@ -40,7 +42,8 @@ at::Tensor kept_rope_dims(const RopeSelection& s,
   const std::int64_t half = head_dim / 2, pairs = s.rope_dim / 2;
   at::Tensor first;  // [K, R/2] within the first half
   if (s.needs_ranks()) {
-    check(ranks.defined() && ranks.dim() == 2 && ranks.size(0) == num_key_value_heads && ranks.size(1) == head_dim,
+    check(ranks.defined() && ranks.dim() == 2 && ranks.size(0) == num_key_value_heads &&
+              ranks.size(1) == head_dim,
           ErrorKind::Checkpoint,
           "rope ranks: expected [{}, {}] a layer, got {}",
           num_key_value_heads,
@@ -73,7 +76,8 @@ at::Tensor reordered_rows(const at::Tensor& kept, std::int64_t heads, std::int64
   const std::int64_t key_heads = kept.size(0), rope_dim = kept.size(1);
   at::Tensor is_kept = at::zeros({key_heads, head_dim}, at::kBool);
   is_kept.scatter_(1, kept, true);
-  const at::Tensor rest = is_kept.logical_not().nonzero().select(1, 1).reshape({key_heads, head_dim - rope_dim});
+  const at::Tensor rest =
+      is_kept.logical_not().nonzero().select(1, 1).reshape({key_heads, head_dim - rope_dim});
   const at::Tensor base = (at::arange(heads, at::kLong) * head_dim).unsqueeze(1);
   const std::int64_t group = heads / key_heads;
   return at::cat({(kept.repeat_interleave(group, 0) + base).reshape(-1),

@@ -22,11 +22,13 @@ TEST(Json, KeepsKeyOrderAndUnknownKeys) {
 }
 
 TEST(Json, RefusesWhatIsNotStrict) {
-  for (const std::string bad : {"", "{", "{\"a\":1,}", "{\"a\":1} x", "{'a':1}", "// c\n{}", "\xff", "{\"a\":\"\xc3\"}"}) {
+  for (const std::string bad :
+       {"", "{", "{\"a\":1,}", "{\"a\":1} x", "{'a':1}", "// c\n{}", "\xff", "{\"a\":\"\xc3\"}"}) {
     EXPECT_EQ(kind_of([&] { parse_json(bad, "bad.json"); }), ErrorKind::Config) << bad;
   }
   std::string message;
-  EXPECT_EQ(kind_of([] { parse_json(R"({"a":{"b":1,"b":2}})", "dup.json", ErrorKind::Checkpoint); }, &message),
+  EXPECT_EQ(kind_of([] { parse_json(R"({"a":{"b":1,"b":2}})", "dup.json", ErrorKind::Checkpoint); },
+                    &message),
             ErrorKind::Checkpoint);
   EXPECT_EQ(message, "dup.json: duplicate key \"b\"");
   // The same key in sibling objects is fine.
@@ -43,9 +45,11 @@ TEST(Json, RefusesDeepNesting) {
 TEST(Json, RequireNamesFileKeyAndType) {
   const Json json = parse_json(R"({"n": 1.5, "s": "x", "null": null})", "c.json");
   std::string message;
-  EXPECT_EQ(kind_of([&] { json_require<std::int64_t>(json, "n", "c.json"); }, &message), ErrorKind::Config);
+  EXPECT_EQ(kind_of([&] { json_require<std::int64_t>(json, "n", "c.json"); }, &message),
+            ErrorKind::Config);
   EXPECT_EQ(message, "c.json: n: expected an integer, got a number with a fraction");
-  EXPECT_EQ(kind_of([&] { json_require<std::int64_t>(json, "m", "c.json"); }, &message), ErrorKind::Config);
+  EXPECT_EQ(kind_of([&] { json_require<std::int64_t>(json, "m", "c.json"); }, &message),
+            ErrorKind::Config);
   EXPECT_EQ(message, "c.json: expected key \"m\", found none");
   EXPECT_EQ(json_value<std::int64_t>(json, "null", 7, "c.json"), 7);
   EXPECT_EQ(json_value<std::string>(json, "s", "y", "c.json"), "x");

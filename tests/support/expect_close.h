@@ -13,8 +13,11 @@ struct Tolerance {
   double rel = 0.0;
 };
 
-// |got - want| <= abs + rel * |want| everywhere; NaN and Inf must stand at the same places; shapes must be equal.
-::testing::AssertionResult close(const at::Tensor& got, const at::Tensor& want, Tolerance tolerance);
+// |got - want| <= abs + rel * |want| everywhere; NaN and Inf must stand at the same places; shapes
+// must be equal.
+::testing::AssertionResult close(const at::Tensor& got,
+                                 const at::Tensor& want,
+                                 Tolerance tolerance);
 // Same dtype, shape and bits (NaN equals NaN).
 ::testing::AssertionResult same_bits(const at::Tensor& got, const at::Tensor& want);
 

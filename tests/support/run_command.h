@@ -12,7 +12,8 @@ struct CommandResult {
   std::string err;
 };
 
-// No shell: each argument is passed as it is. env entries are "NAME=value", added to ours. input becomes stdin.
+// No shell: each argument is passed as it is. env entries are "NAME=value", added to ours. input
+// becomes stdin.
 CommandResult run_command(const std::vector<std::string>& arguments,
                           const std::string& input = {},
                           const std::vector<std::string>& env = {});
