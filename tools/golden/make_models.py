@@ -49,7 +49,8 @@ def save_old(name, model, dtype, sidecars=True, **how):
 def drop_defaults(path):
     """Like the hub's llava-1.5-7b-hf: the inner configs name only what differs from their classes' defaults."""
     config = json.loads(path.read_text())
-    for part, defaults in (("text_config", transformers.LlamaConfig()), ("vision_config", transformers.CLIPVisionConfig())):
+    for part, defaults in (("text_config", transformers.LlamaConfig()),
+                           ("vision_config", transformers.CLIPVisionConfig())):
         defaults = defaults.to_dict()
         config[part] = {key: value for key, value in config[part].items()
                         if key == "model_type" or (key in common.TEXT or key in common.VISION)
