@@ -30,12 +30,15 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   // Added tokens ("<image>", "</s>") are split off first; the rest goes through the model. With
-  // add_special_tokens the ids start with BOS (and end with EOS if the config says so). Bytes that are not
-  // UTF-8 become U+FFFD as in Python's decode("utf-8", "replace").
-  virtual std::vector<std::int64_t> encode(std::string_view text, bool add_special_tokens = true) const = 0;
-  // As the fast tokenizer's decode(ids, skip_special_tokens=…, clean_up_tokenization_spaces=False): ids
-  // that no token has are passed over, a run of byte tokens that is not UTF-8 becomes one U+FFFD a byte.
-  virtual std::string decode(std::span<const std::int64_t> ids, bool skip_special_tokens = true) const = 0;
+  // add_special_tokens the ids start with BOS (and end with EOS if the config says so). Bytes that
+  // are not UTF-8 become U+FFFD as in Python's decode("utf-8", "replace").
+  virtual std::vector<std::int64_t> encode(std::string_view text,
+                                           bool add_special_tokens = true) const = 0;
+  // As the fast tokenizer's decode(ids, skip_special_tokens=…, clean_up_tokenization_spaces=False):
+  // ids that no token has are passed over, a run of byte tokens that is not UTF-8 becomes one
+  // U+FFFD a byte.
+  virtual std::string decode(std::span<const std::int64_t> ids,
+                             bool skip_special_tokens = true) const = 0;
   virtual std::optional<std::int64_t> token_to_id(std::string_view token) const = 0;
   virtual std::string id_to_token(std::int64_t id) const = 0;  // empty when no token has the id
   virtual std::int64_t vocab_size() const = 0;                 // highest id + 1, with added tokens
@@ -53,14 +56,16 @@ class Tokenizer {
   int leading_spaces_ = 0;
 };
 
-// tokenizer.model (sentencepiece) when present, else tokenizer.json (Llama's BPE with byte fallback).
-// How spaces are treated follows tokenizer.json where there is one, as AutoProcessor does for LLaVA, else
-// "legacy" of tokenizer_config.json (absent: true, as transformers 4.x). The other files are honoured too.
-// Errors: Io (no tokenizer files), Checkpoint (damaged), Config, Unsupported (another kind of tokenizer).
+// tokenizer.model (sentencepiece) when present, else tokenizer.json (Llama's BPE with byte
+// fallback). How spaces are treated follows tokenizer.json where there is one, as AutoProcessor
+// does for LLaVA, else "legacy" of tokenizer_config.json (absent: true, as transformers 4.x). The
+// other files are honoured too. Errors: Io (no tokenizer files), Checkpoint (damaged), Config,
+// Unsupported (another kind of tokenizer).
 std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& dir);
 
-// Turns a growing id sequence into text whose concatenation equals decode(all); each piece is whole UTF-8.
-// A run of byte tokens is held back until it ends, since one bad byte changes how all of it is shown.
+// Turns a growing id sequence into text whose concatenation equals decode(all); each piece is whole
+// UTF-8. A run of byte tokens is held back until it ends, since one bad byte changes how all of it
+// is shown.
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens = true);
