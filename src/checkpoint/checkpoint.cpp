@@ -153,6 +153,10 @@ const TensorInfo& Checkpoint::info(const std::string& name) const {
   return entry(name).info;
 }
 
+const std::string& Checkpoint::stored_as(const std::string& name) const {
+  return entry(name).stored;
+}
+
 at::Tensor Checkpoint::tensor(const std::string& name) const {
   const Entry& found = entry(name);
   return found.shard ? found.shard->tensor(found.stored) : found.loaded;

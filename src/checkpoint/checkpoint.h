@@ -46,6 +46,8 @@ class Checkpoint {
   bool contains(const std::string& name) const;
   // Errors: ErrorKind::Checkpoint when there is no such tensor.
   const TensorInfo& info(const std::string& name) const;
+  // How the file spells the name of a tensor that is there; for writing it back under the same one.
+  const std::string& stored_as(const std::string& name) const;
   // A CPU tensor in its stored dtype; a view of the mapped file for safetensors.
   at::Tensor tensor(const std::string& name) const;
   // Lets the pages of a tensor go, so that streaming over all layers keeps memory flat.

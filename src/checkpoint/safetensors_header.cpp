@@ -289,6 +289,11 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
         "{}: expected a safetensors file of at least 8 bytes, got {}",
         subject,
         file.size());
+  const std::string_view content(reinterpret_cast<const char*>(file.data()), file.size());
+  check(!content.starts_with("version https://git-lfs"),
+        ErrorKind::Checkpoint,
+        "{}: expected a safetensors file, got a git-lfs pointer (run: git lfs pull)",
+        subject);
   const std::uint64_t length = read_u64(file.data());
   check(length <= kLongestHeader,
         ErrorKind::Checkpoint,
@@ -302,7 +307,7 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
         subject,
         length,
         file.size() - 8);
-  std::string_view text(reinterpret_cast<const char*>(file.data()) + 8, length);
+  const std::string_view text = content.substr(8, length);
   check(!text.empty() && text.front() == '{',
         ErrorKind::Checkpoint,
         "{}: expected a header that begins with {{, got {}",

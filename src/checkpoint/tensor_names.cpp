@@ -21,6 +21,10 @@ constexpr std::array kPrefixes = {
 }  // namespace
 
 std::string canonical_name(const std::string& stored) {
+  // transformers 5 dropped one level in memory: model.vision_tower.encoder… is vision_tower.vision_model.encoder….
+  constexpr std::string_view kTower = "model.vision_tower.", kLevel = "vision_model.";
+  if (stored.starts_with(kTower) && !stored.substr(kTower.size()).starts_with(kLevel))
+    return std::string(kTower.substr(6)) + std::string(kLevel) + stored.substr(kTower.size());
   for (const PrefixPair& pair : kPrefixes) {
     if (stored.starts_with(pair.current))
       return std::string(pair.legacy) + stored.substr(pair.current.size());

@@ -1,11 +1,27 @@
 #include "checkpoint/torch_file.h"
 
 #include "base/error.h"
+#include "checkpoint/torch_archive.h"
 
 namespace vmla {
 
 std::map<std::string, at::Tensor> read_torch_state_dict(const fs::path& path) {
-  fail(ErrorKind::Unsupported, "{}: expected safetensors, got a torch file", path.string());
+  UnpickledFile content = read_torch_archive(MappedFile::open(path));
+  check(!content.is_tensor,
+        ErrorKind::Checkpoint,
+        "{}: expected a dict of named tensors, got one bare tensor",
+        path.string());
+  return std::move(content.named);
+}
+
+at::Tensor read_torch_tensor(const fs::path& path) {
+  const UnpickledFile content = read_torch_archive(MappedFile::open(path));
+  check(content.is_tensor,
+        ErrorKind::Checkpoint,
+        "{}: expected one bare tensor, got a dict of {} tensors",
+        path.string(),
+        content.named.size());
+  return content.tensor;
 }
 
 }  // namespace vmla
