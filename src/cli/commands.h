@@ -1,0 +1,17 @@
+// The verbs. Each function adds one subcommand whose callback does the work and prints the result.
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace vmla {
+
+// Callbacks throw vmla::Error; one that ends with another exit code throws CLI::RuntimeError(code).
+void add_generate_command(CLI::App& program);
+void add_inspect_command(CLI::App& program);
+void add_bench_command(CLI::App& program);
+void add_rank_command(CLI::App& program);
+void add_convert_command(CLI::App& program);
+
+}  // namespace vmla
