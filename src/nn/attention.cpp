@@ -12,7 +12,8 @@ at::Tensor expanded_attention(const at::Tensor& q,
                               const at::Tensor& mask,
                               double scale) {
   const std::int64_t queries = q.size(1), keys = k.size(1);
-  at::Tensor bias = mask;
+  std::optional<at::Tensor> bias;
+  if (mask.defined()) bias = mask;
   bool causal = false;
   if (!mask.defined() && queries > 1) {
     causal = queries == keys;
