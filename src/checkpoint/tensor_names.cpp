@@ -18,13 +18,21 @@ constexpr std::array kPrefixes = {
     PrefixPair{"multi_modal_projector.", "model.multi_modal_projector."},
 };
 
+// In memory, transformers 5 drops a level of the CLIP tower: model.vision_tower.encoder… We write
+// the level, since 4.52 needs it and 5 accepts it.
+constexpr std::string_view kTower = "model.vision_tower.";
+constexpr std::array<std::string_view, 4> kTowerParts = {
+    "embeddings.", "encoder.", "pre_layrnorm.", "post_layernorm."};
+
 }  // namespace
 
 std::string canonical_name(const std::string& stored) {
-  // transformers 5 dropped one level in memory: model.vision_tower.encoder… is vision_tower.vision_model.encoder….
-  constexpr std::string_view kTower = "model.vision_tower.", kLevel = "vision_model.";
-  if (stored.starts_with(kTower) && !stored.substr(kTower.size()).starts_with(kLevel))
-    return std::string(kTower.substr(6)) + std::string(kLevel) + stored.substr(kTower.size());
+  if (stored.starts_with(kTower)) {
+    const std::string rest = stored.substr(kTower.size());
+    for (const std::string_view part : kTowerParts) {
+      if (rest.starts_with(part)) return "vision_tower.vision_model." + rest;
+    }
+  }
   for (const PrefixPair& pair : kPrefixes) {
     if (stored.starts_with(pair.current))
       return std::string(pair.legacy) + stored.substr(pair.current.size());
