@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "base/error.h"
+#include "kernels/api.h"
 
 namespace vmla {
 
@@ -16,9 +17,7 @@ void Linear::collect(const std::string& prefix, ParameterList& out) {
 }
 
 at::Tensor RmsNorm::forward(const at::Tensor& x) const {
-  const at::Tensor wide = x.to(at::kFloat);
-  const at::Tensor scale = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
-  return weight * (wide * scale).to(x.scalar_type());
+  return kernels::rms_norm(x, weight, eps);
 }
 
 void RmsNorm::collect(const std::string& prefix, ParameterList& out) {
@@ -62,7 +61,9 @@ at::Tensor activate(Activation kind, const at::Tensor& x) {
 }
 
 at::Tensor GatedMlp::forward(const at::Tensor& x) const {
-  return down_proj.forward(activate(act, gate_proj.forward(x)) * up_proj.forward(x));
+  const at::Tensor gate = gate_proj.forward(x), up = up_proj.forward(x);
+  return down_proj.forward(act == Activation::Silu ? kernels::silu_mul(gate, up)
+                                                   : activate(act, gate) * up);
 }
 
 void GatedMlp::collect(const std::string& prefix, ParameterList& out) {
