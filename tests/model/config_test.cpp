@@ -113,7 +113,9 @@ TEST(Config, RefusesWhatItDoesNotHandle) {
             ErrorKind::Config);
   EXPECT_EQ(kind_of(R"({"model_type": "llava", "text_config": {"hidden_size": 0}})"),
             ErrorKind::Config);
-  EXPECT_EQ(kind_of(R"({"model_type": "llava", "image_token_index": 3, "vision_feature_layer": 99})"), ErrorKind::Config);
+  EXPECT_EQ(
+      kind_of(R"({"model_type": "llava", "image_token_index": 3, "vision_feature_layer": 99})"),
+      ErrorKind::Config);
   EXPECT_EQ(kind_of("[]"), ErrorKind::Config);
 }
 

@@ -23,8 +23,11 @@ const char* launch_silu_mul(const SiluMulParams& p, void* stream) {
   const auto blocks = static_cast<unsigned>((p.count + kThreads - 1) / kThreads);
   dispatch(p.scalar, [&](auto zero) {
     using T = decltype(zero);
-    silu_mul_kernel<T><<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-        static_cast<const T*>(p.gate), static_cast<const T*>(p.up), static_cast<T*>(p.out), p.count);
+    silu_mul_kernel<T>
+        <<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(static_cast<const T*>(p.gate),
+                                                                     static_cast<const T*>(p.up),
+                                                                     static_cast<T*>(p.out),
+                                                                     p.count);
   });
   return last_error();
 }
