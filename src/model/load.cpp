@@ -45,6 +45,22 @@ std::vector<std::string> compare_with_specs(const Checkpoint& checkpoint,
   return problems;
 }
 
+void require_specs(const Checkpoint& checkpoint, const std::vector<TensorSpec>& specs) {
+  const auto problems = compare_with_specs(checkpoint, specs);
+  if (problems.empty()) return;
+  constexpr std::size_t kShown = 12;
+  std::vector<std::string> shown(
+      problems.begin(),
+      problems.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, problems.size())));
+  if (problems.size() > kShown)
+    shown.push_back(fmt::format("and {} more", problems.size() - kShown));
+  fail(ErrorKind::Checkpoint,
+       "{}: {} tensors do not fit config.json: {}",
+       checkpoint.dir().string(),
+       problems.size(),
+       fmt::join(shown, "; "));
+}
+
 at::ScalarType checkpoint_dtype(const Checkpoint& checkpoint) {
   std::map<at::ScalarType, std::uint64_t> bytes;
   for (const auto& name : checkpoint.names()) {
@@ -64,20 +80,7 @@ std::unique_ptr<Vlm> load_vlm(const Checkpoint& checkpoint, const LoadOptions& o
   const std::string subject = (checkpoint.dir() / "config.json").string();
   const Family& family = find_family(checkpoint.config(), subject);
   const ModelConfig config = family.parse_config(checkpoint.config(), subject);
-  const auto problems = compare_with_specs(checkpoint, family.tensor_specs(config));
-  if (!problems.empty()) {
-    constexpr std::size_t kShown = 12;
-    std::vector<std::string> shown(
-        problems.begin(),
-        problems.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, problems.size())));
-    if (problems.size() > kShown)
-      shown.push_back(fmt::format("and {} more", problems.size() - kShown));
-    fail(ErrorKind::Checkpoint,
-         "{}: {} tensors do not fit config.json: {}",
-         checkpoint.dir().string(),
-         problems.size(),
-         fmt::join(shown, "; "));
-  }
+  require_specs(checkpoint, family.tensor_specs(config));
   std::vector<at::Tensor> rope_dims;
   if (config.mla) rope_dims = load_rope_dims(checkpoint, config, options.rope);
   const at::ScalarType dtype = options.dtype.value_or(checkpoint_dtype(checkpoint));

@@ -26,6 +26,9 @@ struct LoadOptions {
 std::vector<std::string> compare_with_specs(const Checkpoint& checkpoint,
                                             const std::vector<TensorSpec>& specs);
 
+// Errors: Checkpoint, all problems of compare_with_specs in one message.
+void require_specs(const Checkpoint& checkpoint, const std::vector<TensorSpec>& specs);
+
 // The most common floating dtype of the weights.
 at::ScalarType checkpoint_dtype(const Checkpoint& checkpoint);
 
