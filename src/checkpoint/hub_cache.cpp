@@ -115,24 +115,23 @@ HubLocation hub_location() {
 }
 
 fs::path resolve_model(const std::string& model, const std::string& revision) {
+  constexpr const char* kExpected =
+      "{}: expected a model directory or a hub id such as llava-hf/llava-1.5-7b-hf, found neither";
+  check(!model.empty(), ErrorKind::Io, kExpected, quote(model));
   std::error_code ec;
   const fs::path local = absolute_path(model);
-  if (!model.empty() && fs::is_directory(local, ec)) {
+  if (fs::is_directory(local, ec)) {
     check(fs::exists(local / "config.json", ec),
           ErrorKind::Io,
           "{}: expected a model directory with config.json, found none in it",
           local.string());
     return local;
   }
-  check(model.empty() || !fs::exists(local, ec),
+  check(!fs::exists(local, ec),
         ErrorKind::Io,
         "{}: expected a model directory, got a file",
         local.string());
-  check(
-      is_hub_id(model),
-      ErrorKind::Io,
-      "{}: expected a model directory or a hub id such as llava-hf/llava-1.5-7b-hf, found neither",
-      quote(model));
+  check(is_hub_id(model), ErrorKind::Io, kExpected, quote(model));
   check(is_safe_revision(revision),
         ErrorKind::Usage,
         "revision: expected a branch, tag or commit, got {}",

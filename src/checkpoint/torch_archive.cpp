@@ -121,10 +121,6 @@ class Archive {
 UnpickledFile read_torch_archive(const std::shared_ptr<const MappedFile>& file) {
   check_container(*file);
   Archive archive(file);
-  check(!archive.has("constants.pkl"),
-        ErrorKind::Checkpoint,
-        "{}: expected a file of torch.save, got a TorchScript program",
-        archive.subject());
   if (archive.has("byteorder")) {
     const std::string_view order = text_of(archive.read("byteorder"));
     check(order == "little",
