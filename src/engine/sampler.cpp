@@ -1,0 +1,99 @@
+#include "engine/sampler.h"
+
+#include <ATen/ATen.h>
+
+#include <limits>
+
+namespace vmla {
+namespace {
+
+constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
+
+// Spreads neighbouring seeds and rows over all 64 bits (SplitMix64's finaliser).
+std::uint64_t mix(std::uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+  return x ^ (x >> 31);
+}
+
+// [0, 1), the same on every platform, which std::uniform_real_distribution does not promise.
+double uniform(std::mt19937_64& random) {
+  return static_cast<double>(random() >> 11) * 0x1.0p-53;
+}
+
+}  // namespace
+
+at::Tensor penalise_repetition(const at::Tensor& logits, const at::Tensor& seen, double penalty) {
+  return at::where(seen, at::where(logits < 0, logits * penalty, logits / penalty), logits);
+}
+
+at::Tensor warp_logits(const at::Tensor& logits, const GenerationOptions& options) {
+  at::Tensor out = logits / options.temperature;
+  if (options.top_k > 0 && options.top_k < out.size(-1)) {
+    const at::Tensor least = std::get<0>(out.topk(options.top_k, -1)).slice(-1, -1);  // [B, 1]
+    out = out.masked_fill(out < least, kMinusInfinity);
+  }
+  if (options.top_p < 1.0) {
+    const auto [sorted, order] = out.sort(-1, /*descending=*/false);
+    at::Tensor remove = sorted.softmax(-1).cumsum(-1) <= 1.0 - options.top_p;
+    remove.slice(-1, -1).fill_(false);  // the likeliest token stays
+    out = out.masked_fill(remove.scatter(-1, order, remove), kMinusInfinity);
+  }
+  if (options.min_p > 0.0) {
+    const at::Tensor probability = out.softmax(-1);
+    out = out.masked_fill(probability < options.min_p * probability.amax(-1, /*keepdim=*/true),
+                          kMinusInfinity);
+  }
+  return out;
+}
+
+Sampler::Sampler(const GenerationOptions& options,
+                 const std::vector<std::vector<std::int64_t>>& prompts,
+                 std::int64_t vocab_size,
+                 at::Device device)
+    : options_(options) {
+  const auto rows = static_cast<std::int64_t>(prompts.size());
+  for (std::int64_t row = 0; row < rows; ++row) {
+    random_.emplace_back(mix(options.seed + mix(static_cast<std::uint64_t>(row))));
+  }
+  if (options.repetition_penalty == 1.0) return;
+  seen_ = at::zeros({rows, vocab_size}, at::kBool);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const auto& ids = prompts[static_cast<std::size_t>(row)];
+    seen_[row].index_fill_(0, at::tensor(ids, at::kLong), true);
+  }
+  seen_ = seen_.to(device);
+}
+
+at::Tensor Sampler::next(const at::Tensor& logits) {
+  at::Tensor scores = logits;
+  if (seen_.defined()) scores = penalise_repetition(scores, seen_, options_.repetition_penalty);
+  at::Tensor tokens = options_.temperature == 0.0 ? scores.argmax(-1) : draw(scores);
+  if (seen_.defined()) seen_.scatter_(1, tokens.unsqueeze(1), true);
+  return tokens;
+}
+
+at::Tensor Sampler::draw(const at::Tensor& logits) {
+  const at::Tensor weights =
+      warp_logits(logits, options_).softmax(-1).to(at::kCPU, at::kDouble).contiguous();
+  const std::int64_t rows = weights.size(0), vocab = weights.size(1);
+  at::Tensor tokens = at::empty({rows}, at::kLong);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const double* weight = weights.const_data_ptr<double>() + row * vocab;
+    double total = 0.0;
+    for (std::int64_t i = 0; i < vocab; ++i) total += weight[i];
+    const double target = uniform(random_[static_cast<std::size_t>(row)]) * total;
+    std::int64_t chosen = 0;
+    double sum = 0.0;
+    for (std::int64_t i = 0; i < vocab; ++i) {
+      if (weight[i] == 0.0) continue;
+      chosen = i;
+      sum += weight[i];
+      if (sum > target) break;
+    }
+    tokens.mutable_data_ptr<std::int64_t>()[row] = chosen;
+  }
+  return tokens.to(logits.device());
+}
+
+}  // namespace vmla

@@ -1,0 +1,110 @@
+#include "engine/session.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/error.h"
+
+namespace vmla {
+
+Session::Session(const Vlm& model, std::int64_t batch, const SessionOptions& options)
+    : model_(model), options_(options), cache_(model.make_cache(batch, options.cache_mode)) {}
+
+// Books `count` further tokens and returns their positions, int64 [B or 1, count].
+at::Tensor Session::note_tokens(std::int64_t count, const at::Tensor& key_mask) {
+  const auto on_device = at::TensorOptions().device(model_.device());
+  const std::int64_t before = length(), after = before + count;
+  if (!key_mask.defined() && !key_mask_.defined()) {
+    return at::arange(before, after, on_device.dtype(at::kLong)).unsqueeze(0);
+  }
+  if (!key_mask_.defined()) {
+    real_tokens_ = at::full({batch()}, before, on_device.dtype(at::kLong));
+    key_mask_ = at::ones({batch(), after}, on_device.dtype(at::kBool));
+  }
+  if (key_mask_.size(1) < after) {
+    const std::int64_t more = std::max<std::int64_t>(after - key_mask_.size(1), 256);
+    key_mask_ = at::cat({key_mask_, at::ones({batch(), more}, on_device.dtype(at::kBool))}, 1);
+  }
+  if (!key_mask.defined()) {
+    const at::Tensor positions =
+        real_tokens_.unsqueeze(1) + at::arange(count, on_device.dtype(at::kLong));
+    real_tokens_ = real_tokens_ + count;
+    return positions;
+  }
+  check(key_mask.dim() == 2 && key_mask.size(0) == batch() && key_mask.size(1) == count,
+        ErrorKind::Internal,
+        "key mask: expected [{}, {}], got [{}]",
+        batch(),
+        count,
+        fmt::join(key_mask.sizes(), ", "));
+  const at::Tensor fresh = key_mask.to(model_.device());
+  key_mask_.narrow(1, before, count).copy_(fresh);
+  const at::Tensor counted = real_tokens_.unsqueeze(1) + fresh.to(at::kLong).cumsum(1);
+  real_tokens_ = counted.select(1, count - 1);
+  return (counted - 1).clamp_min(0);
+}
+
+at::Tensor Session::forward(const at::Tensor& embeddings, const at::Tensor& positions) {
+  DecoderInput input;
+  input.embeddings = embeddings;
+  input.positions = positions;
+  if (key_mask_.defined()) input.key_mask = key_mask_.narrow(1, 0, length() + embeddings.size(1));
+  input.cache = cache_.get();
+  input.cache_mode = options_.cache_mode;
+  input.path = options_.path;
+  return model_.decoder().forward(input);
+}
+
+at::Tensor Session::append(const at::Tensor& embeddings, const at::Tensor& key_mask) {
+  const c10::InferenceMode guard;
+  const std::int64_t count = embeddings.size(1);
+  const at::Tensor positions = note_tokens(count, key_mask);
+  const std::int64_t chunk = options_.prefill_chunk > 0 ? options_.prefill_chunk : count;
+  std::vector<at::Tensor> hidden;
+  for (std::int64_t begin = 0; begin < count; begin += chunk) {
+    const std::int64_t end = std::min(begin + chunk, count);
+    hidden.push_back(forward(embeddings.slice(1, begin, end), positions.slice(1, begin, end)));
+  }
+  return hidden.size() == 1 ? hidden.front() : at::cat(hidden, 1);
+}
+
+at::Tensor Session::prefill(const at::Tensor& embeddings, const at::Tensor& key_mask) {
+  const c10::InferenceMode guard;
+  const at::Tensor hidden = append(embeddings, key_mask);
+  at::Tensor last = hidden.select(1, hidden.size(1) - 1);
+  if (key_mask.defined()) {
+    const at::Tensor place = at::arange(1, hidden.size(1) + 1, hidden.options().dtype(at::kLong));
+    const at::Tensor at_end = (key_mask.to(hidden.device()) * place).argmax(1);  // [B]
+    last = hidden.gather(1, at_end.view({-1, 1, 1}).expand({-1, 1, hidden.size(2)})).squeeze(1);
+  }
+  return model_.decoder().logits(last).to(at::kFloat);
+}
+
+at::Tensor Session::step(const at::Tensor& tokens) {
+  const c10::InferenceMode guard;
+  const at::Tensor embeddings = model_.decoder().embed(tokens.unsqueeze(1));
+  const at::Tensor positions = note_tokens(1, {});
+  return model_.decoder().logits(forward(embeddings, positions).select(1, 0)).to(at::kFloat);
+}
+
+void Session::select_rows(const at::Tensor& index) {
+  const c10::InferenceMode guard;
+  cache_->select_rows(index);
+  if (!key_mask_.defined()) return;
+  const at::Tensor rows = index.to(key_mask_.device());
+  key_mask_ = key_mask_.index_select(0, rows);
+  real_tokens_ = real_tokens_.index_select(0, rows);
+}
+
+void Session::truncate(std::int64_t length) {
+  const c10::InferenceMode guard;
+  cache_->truncate(length);
+  if (!key_mask_.defined()) return;
+  key_mask_.slice(1, length).fill_(true);
+  real_tokens_ = key_mask_.narrow(1, 0, length).sum(1, /*keepdim=*/false, at::kLong);
+}
+
+}  // namespace vmla
