@@ -1,5 +1,7 @@
 #include "data/json_entries.h"
 
+#include <unordered_set>
+
 #include "base/json.h"
 
 namespace vmla {
@@ -99,6 +101,7 @@ std::optional<std::string_view> JsonListScanner::next() {
 std::vector<std::pair<std::string, std::string_view>> split_json_object(
     std::string_view text, const std::string& subject) {
   std::vector<std::pair<std::string, std::string_view>> members;
+  std::unordered_set<std::string> seen;
   std::size_t at = 0;
   skip_space(text, at);
   if (at >= text.size() || text[at] != '{') fail_at(subject, text, at, "a JSON object");
@@ -114,9 +117,7 @@ std::vector<std::pair<std::string, std::string_view>> split_json_object(
     const std::size_t begin = at;
     skip_string(text, at, subject);
     const std::string key = parse_json(text.substr(begin, at - begin), subject).get<std::string>();
-    for (const auto& member : members) {
-      check(member.first != key, ErrorKind::Config, "{}: duplicate key \"{}\"", subject, key);
-    }
+    check(seen.insert(key).second, ErrorKind::Config, "{}: duplicate key \"{}\"", subject, key);
     skip_space(text, at);
     if (at >= text.size() || text[at] != ':') fail_at(subject, text, at, "':'");
     ++at;
