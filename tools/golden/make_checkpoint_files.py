@@ -2,7 +2,7 @@
 
     python tools/golden/make_checkpoint_files.py
 
-Writes tests/golden/torch_files/ and tests/golden/safetensors/. Made with torch 2.11.0 and safetensors 0.8.0.
+Writes tests/golden/torch_files/, tests/golden/safetensors/ and fuzz/corpus/pickle/ (the pickles of the former). Made with torch 2.11.0 and safetensors 0.8.0.
 """
 import argparse
 import collections
@@ -76,6 +76,8 @@ def main():
     save_file(expected, out / "expected.safetensors")
 
     torch.save({"w": base}, out / "bad_legacy.bin", _use_new_zipfile_serialization=False)
+    with open(out / "bad_legacy.bin", "r+b") as file:
+        file.truncate(100)  # what follows holds addresses, other ones in each run
     torch.save({"w": base, "x": System()}, out / "bad_system.bin")
     torch.save({"w": base, "args": argparse.Namespace(lr=1e-3)}, out / "bad_object.bin")
     torch.save({"w": base, "epoch": 3}, out / "bad_number.bin")
@@ -85,12 +87,19 @@ def main():
     torch.save({"w": base}, out / "bad_protocol4.bin", pickle_protocol=4)
     torch.save({"w": numbers(torch.float32, 2).to(torch.complex64)}, out / "bad_complex.bin")
     torch.save({"w": torch.eye(2).to_sparse()}, out / "bad_sparse.bin")
-    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), out / "bad_torchscript.pt")
     rewrite(out / "tensor.pth", out / "bad_compressed.pth", lambda name, content: content, zipfile.ZIP_DEFLATED)
     rewrite(out / "tensor.pth", out / "bad_big_endian.pth",
             lambda name, content: b"big" if name.endswith("/byteorder") else content)
 
     write_recipe(out, "make_checkpoint_files.py")
+
+    corpus = golden_root().parents[1] / "fuzz" / "corpus" / "pickle"
+    shutil.rmtree(corpus, ignore_errors=True)
+    corpus.mkdir(parents=True)
+    for name in ["tensor.pth", "module.bin", "parameters.bin", "views.bin", "protocol3.bin", "bad_system.bin"]:
+        path = out / name
+        with zipfile.ZipFile(path) as file:
+            (corpus / f"{path.stem}.pkl").write_bytes(file.read(f"{path.stem}/data.pkl"))
 
     out = golden_root() / "safetensors"
     shutil.rmtree(out, ignore_errors=True)
