@@ -6,6 +6,8 @@
 namespace vmla {
 
 Json parse_json(std::string_view text, const std::string& subject, ErrorKind kind) {
+  // The lexer takes NUL for the end of its input, which would hide whatever follows.
+  check(text.find('\0') == text.npos, kind, "{}: expected JSON without NUL bytes", subject);
   std::vector<std::set<std::string>> keys;  // one set per open object
   constexpr int kMaxDepth = 256;
   std::string problem;

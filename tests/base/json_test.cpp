@@ -35,6 +35,12 @@ TEST(Json, RefusesWhatIsNotStrict) {
   EXPECT_NO_THROW(parse_json(R"({"a":{"b":1},"c":{"b":2}})", "ok"));
 }
 
+TEST(Json, RefusesNul) {
+  EXPECT_EQ(kind_of([] { parse_json(std::string("{}\0 {\"hidden\":1}", 17), "nul.json"); }),
+            ErrorKind::Config);
+  EXPECT_EQ(parse_json(R"({"a":"\u0000"})", "ok")["a"], std::string(1, '\0'));
+}
+
 TEST(Json, RefusesDeepNesting) {
   const std::string deep = std::string(100000, '[') + std::string(100000, ']');
   std::string message;

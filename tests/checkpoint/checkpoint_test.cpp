@@ -7,7 +7,7 @@
 
 #include "base/stopwatch.h"
 #include "checkpoint/checkpoint_writer.h"
-#include "checkpoint/expect_error.h"
+#include "support/expect_error.h"
 #include "checkpoint/safetensors_bytes.h"
 #include "checkpoint/shard_index.h"
 #include "support/expect_close.h"

@@ -8,7 +8,7 @@
 
 #include "base/atomic_directory.h"
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/expect_error.h"
+#include "support/expect_error.h"
 #include "support/expect_close.h"
 #include "support/temp_dir.h"
 

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "checkpoint/expect_error.h"
-#include "checkpoint/quote.h"
+#include "support/expect_error.h"
+#include "base/quote.h"
 
 namespace vmla {
 namespace {

@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "checkpoint/expect_error.h"
+#include "support/expect_error.h"
 #include "checkpoint/torch_file.h"
 #include "support/expect_close.h"
 #include "support/temp_dir.h"

@@ -8,7 +8,7 @@
 
 #include "base/stopwatch.h"
 #include "checkpoint/checkpoint_writer.h"
-#include "checkpoint/expect_error.h"
+#include "support/expect_error.h"
 #include "checkpoint/safetensors_bytes.h"
 #include "support/expect_close.h"
 #include "support/temp_dir.h"

@@ -5,7 +5,7 @@
 
 #include <random>
 
-#include "checkpoint/expect_error.h"
+#include "support/expect_error.h"
 #include "checkpoint/safetensors_file.h"
 #include "checkpoint/zip_reader.h"
 #include "support/expect_close.h"
@@ -92,7 +92,6 @@ TEST(TorchFile, RefusesAllButTensors) {
            {"bad_protocol4.bin", "protocol 2 or 3"},
            {"bad_complex.bin", "\"torch ComplexFloatStorage\""},
            {"bad_sparse.bin", "\"torch._utils _rebuild_sparse_tensor\""},
-           {"bad_torchscript.pt", "compressed (method 8)"},
            {"bad_compressed.pth", "compressed (method 8)"},
            {"bad_big_endian.pth", "little-endian data, got \"big\""}}) {
     EXPECT_TRUE(fails_with(ErrorKind::Checkpoint, {file, message}, [&, f = file] {

@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "checkpoint/expect_error.h"
+#include "support/expect_error.h"
 #include "checkpoint/zip_bytes.h"
 #include "support/expect_close.h"
 
