@@ -12,6 +12,7 @@ VMLA_APT_BUILD=(
   libwebp-dev               # 1.2.4
   libgloo-dev               # headers only, for torch's process groups
   libcurl4-openssl-dev      # 7.88.1
+  libssl-dev                # 3.0 (libcrypto: SHA-1 and SHA-256 of downloads)
   libcpp-httplib-dev        # 0.11.4
   gnuplot-nox               # 5.4.4
 )

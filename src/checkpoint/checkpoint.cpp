@@ -3,7 +3,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "checkpoint/quote.h"
+#include "base/quote.h"
 #include "checkpoint/shard_index.h"
 #include "checkpoint/torch_file.h"
 

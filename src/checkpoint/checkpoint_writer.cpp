@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/quote.h"
 #include "checkpoint/output_file.h"
-#include "checkpoint/quote.h"
 #include "checkpoint/safetensors_header.h"
 #include "checkpoint/shard_index.h"
 

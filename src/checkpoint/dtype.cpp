@@ -3,7 +3,7 @@
 #include <array>
 
 #include "base/error.h"
-#include "checkpoint/quote.h"
+#include "base/quote.h"
 
 namespace vmla {
 namespace {

@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/quote.h"
 #include "checkpoint/mapped_tensor.h"
-#include "checkpoint/quote.h"
 #include "checkpoint/safetensors_header.h"
 
 namespace vmla {

@@ -8,8 +8,8 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/quote.h"
 #include "checkpoint/dtype.h"
-#include "checkpoint/quote.h"
 
 namespace vmla {
 namespace {

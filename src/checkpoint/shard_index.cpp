@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "base/json.h"
-#include "checkpoint/quote.h"
+#include "base/quote.h"
 
 namespace vmla {
 namespace {

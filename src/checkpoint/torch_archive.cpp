@@ -5,8 +5,8 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/quote.h"
 #include "checkpoint/mapped_tensor.h"
-#include "checkpoint/quote.h"
 #include "checkpoint/zip_reader.h"
 
 namespace vmla {

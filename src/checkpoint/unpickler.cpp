@@ -8,8 +8,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/quote.h"
 #include "checkpoint/byte_reader.h"
-#include "checkpoint/quote.h"
 #include "checkpoint/safetensors_header.h"
 
 namespace vmla {

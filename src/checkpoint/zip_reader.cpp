@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/quote.h"
 #include "checkpoint/byte_reader.h"
-#include "checkpoint/quote.h"
 
 namespace vmla {
 namespace {

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "checkpoint/dtype.h"
-#include "checkpoint/hub_cache.h"
+#include "hub/hub_cache.h"
 #include "model/load.h"
 
 namespace vmla {

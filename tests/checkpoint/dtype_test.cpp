@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "support/expect_error.h"
 #include "base/quote.h"
+#include "support/expect_error.h"
 
 namespace vmla {
 namespace {

@@ -1,4 +1,4 @@
-#include "checkpoint/hub_cache.h"
+#include "hub/hub_cache.h"
 
 #include <algorithm>
 #include <cctype>
@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "base/error.h"
-#include "checkpoint/quote.h"
+#include "base/quote.h"
 
 namespace vmla {
 namespace {
