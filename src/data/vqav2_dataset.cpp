@@ -2,6 +2,7 @@
 
 #include "data/benchmark_files.h"
 #include "data/benchmark_records.h"
+#include "data/vqa_dataset.h"
 
 namespace vmla {
 
@@ -24,8 +25,8 @@ std::vector<VqaSample> read_question_lines(const fs::path& path) {
 
 std::vector<VqaSample> read_questions(const fs::path& path) {
   if (path.extension() == ".jsonl") return read_question_lines(path);
-  const std::string subset = file_text_value(path, "data_subtype", "");
-  const std::string prefix = subset.empty() ? "" : "COCO_" + subset + "_";
+  const std::string type = file_text_value(path, "data_type", "mscoco");
+  const std::string subset = file_text_value(path, "data_subtype", "val2014");
   std::vector<VqaSample> samples;
   UniqueKeys unique("question_id");
   for_each_record(path, "questions", [&](const Json& record, const std::string& subject) {
@@ -33,7 +34,7 @@ std::vector<VqaSample> read_questions(const fs::path& path) {
     sample.id = require_question_id(record, "question_id", subject);
     const auto image = json_require<std::int64_t>(record, "image_id", subject);
     sample.image_id = std::to_string(image);
-    sample.image = fmt::format("{}{:012}.jpg", prefix, image);
+    sample.image = vqa_image_stem(type, subset, image) + ".jpg";
     sample.question = json_require<std::string>(record, "question", subject);
     unique.add(sample.id.text, subject);
     samples.push_back(std::move(sample));

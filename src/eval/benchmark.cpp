@@ -1,0 +1,79 @@
+#include "eval/benchmark.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "data/benchmark_files.h"
+
+namespace vmla {
+
+namespace {
+
+const fs::path& only_file(const std::vector<fs::path>& paths, const char* flag) {
+  check(paths.size() == 1, ErrorKind::Usage, "--{}: expected one path, got {}", flag, paths.size());
+  return paths.front();
+}
+
+fs::path optional_file(const std::vector<fs::path>& paths, const char* flag) {
+  return paths.empty() ? fs::path() : only_file(paths, flag);
+}
+
+}  // namespace
+
+const std::vector<std::string>& benchmark_names() {
+  static const std::vector<std::string> names = {
+      "vqav2", "textvqa", "gqa", "pope", "vizwiz", "scienceqa", "mme"};
+  return names;
+}
+
+Benchmark parse_benchmark(const std::string& name) {
+  const auto& names = benchmark_names();
+  const auto it = std::find(names.begin(), names.end(), name);
+  check(it != names.end(),
+        ErrorKind::Usage,
+        "--benchmark: expected one of {}, got {}",
+        fmt::join(names, ", "),
+        name);
+  return static_cast<Benchmark>(it - names.begin());
+}
+
+std::string benchmark_name(Benchmark benchmark) {
+  return benchmark_names()[static_cast<std::size_t>(benchmark)];
+}
+
+std::vector<VqaSample> load_samples(Benchmark benchmark, const BenchmarkFiles& files) {
+  if (benchmark == Benchmark::Pope) {
+    if (files.annotations.empty()) {
+      check(!files.questions.empty(), ErrorKind::Usage, "--questions: expected a path, got none");
+      return load_pope(files.questions, {});
+    }
+    return load_pope(files.annotations, only_file(files.questions, "questions"));
+  }
+  const fs::path& questions = only_file(files.questions, "questions");
+  const fs::path annotations = optional_file(files.annotations, "annotations");
+  switch (benchmark) {
+    case Benchmark::Vqav2:
+      return load_vqav2(questions, annotations);
+    case Benchmark::TextVqa:
+      return load_textvqa(questions, annotations);
+    default:
+      break;
+  }
+  check(annotations.empty(),
+        ErrorKind::Usage,
+        "--annotations: {} has its answers in --questions; got {}",
+        benchmark_name(benchmark),
+        annotations.string());
+  switch (benchmark) {
+    case Benchmark::Gqa:
+      return load_gqa(questions);
+    case Benchmark::VizWiz:
+      return load_vizwiz(questions);
+    case Benchmark::ScienceQa:
+      return load_scienceqa(questions, files.split);
+    default:
+      return load_mme(questions);
+  }
+}
+
+}  // namespace vmla

@@ -1,0 +1,151 @@
+#include "eval/score.h"
+
+#include "base/error.h"
+#include "eval/mme_results.h"
+
+namespace vmla {
+
+namespace {
+
+BenchmarkScore score_by(Benchmark benchmark,
+                        const AnsweredSamples& samples,
+                        const ScoreOptions& options) {
+  switch (benchmark) {
+    case Benchmark::Vqav2:
+      return score_vqa(samples, VqaRules::Vqav2, options.unanimous, options.bootstrap);
+    case Benchmark::TextVqa:
+    case Benchmark::VizWiz:
+      return score_vqa(samples, VqaRules::EvalAi, options.unanimous, options.bootstrap);
+    case Benchmark::Gqa:
+      return score_gqa(samples, options.bootstrap);
+    case Benchmark::Pope:
+      return score_pope(samples, options.bootstrap);
+    case Benchmark::ScienceQa:
+      return score_scienceqa(samples, options.bootstrap);
+    case Benchmark::Mme:
+      return score_mme(samples, options.bootstrap);
+  }
+  fail(ErrorKind::Internal, "score: unknown benchmark");
+}
+
+Json settings_json(Benchmark benchmark, const ScoreOptions& options) {
+  Json settings = {
+      {"benchmark", benchmark_name(benchmark)},
+      {"missing", options.missing == MissingPolicy::Wrong ? "wrong" : "exclude"},
+      {"bootstrap",
+       {{"resamples", options.bootstrap.resamples}, {"seed", options.bootstrap.seed}}}};
+  if (benchmark == Benchmark::Vqav2) {
+    settings["unanimous"] = options.unanimous == Unanimous::Raw ? "raw" : "normalize";
+  }
+  return settings;
+}
+
+Json sample_json(const ScoreReport& report, std::size_t i) {
+  const VqaSample& sample = report.samples[i];
+  const std::optional<std::string>& prediction = report.predictions[i];
+  Json line = {{"question_id", sample.id.to_json()}, {"prediction", prediction.value_or("")}};
+  // Only together with these is the id of a POPE or MME question unique.
+  if (report.benchmark == Benchmark::Pope || report.benchmark == Benchmark::Mme) {
+    line["category"] = sample.category;
+  }
+  if (report.benchmark == Benchmark::Mme) line["question"] = sample.question;
+  if (!prediction) line["missing"] = true;
+  Json& scores = line["scores"] = Json::object();
+  for (std::size_t k = 0; k < report.score.variants.size(); ++k) {
+    scores[report.score.variants[k]] = report.score.scores[k][i];
+  }
+  return line;
+}
+
+}  // namespace
+
+Json ScoreReport::to_json() const {
+  return {{"metrics", score.metrics}, {"counts", counts}, {"settings", settings}};
+}
+
+ScoreReport score_samples(Benchmark benchmark,
+                          std::vector<VqaSample> samples,
+                          MatchedPredictions predictions,
+                          const ScoreOptions& options) {
+  check(samples.size() == predictions.texts.size(),
+        ErrorKind::Internal,
+        "score: expected {} predictions, got {}",
+        samples.size(),
+        predictions.texts.size());
+  ScoreReport report;
+  report.benchmark = benchmark;
+  std::int64_t missing = 0, unbalanced = 0, empty = 0;
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    std::optional<std::string>& text = predictions.texts[i];
+    if (samples[i].gqa && !samples[i].gqa->balanced) {
+      ++unbalanced;
+      continue;
+    }
+    check(!samples[i].answers.empty(),
+          ErrorKind::Config,
+          "{}: question_id {}: expected answers, found none: this split can only be submitted",
+          benchmark_name(benchmark),
+          samples[i].id.text);
+    missing += text ? 0 : 1;
+    empty += text && text->empty() ? 1 : 0;
+    if (!text && options.missing == MissingPolicy::Exclude) continue;
+    report.samples.push_back(std::move(samples[i]));
+    report.predictions.push_back(std::move(text));
+  }
+  check(!report.samples.empty(),
+        ErrorKind::Config,
+        "{}: expected questions to score, found none",
+        benchmark_name(benchmark));
+  AnsweredSamples answered;
+  for (std::size_t i = 0; i < report.samples.size(); ++i) {
+    answered.push_back({&report.samples[i], report.predictions[i]});
+  }
+  report.score = score_by(benchmark, answered, options);
+  report.counts = {{"questions", samples.size()},
+                   {"scored", report.samples.size()},
+                   {"missing", missing},
+                   {"empty", empty},
+                   {"unknown", predictions.unknown}};
+  if (benchmark == Benchmark::Gqa) report.counts["unbalanced"] = unbalanced;
+  report.settings = settings_json(benchmark, options);
+  return report;
+}
+
+ScoreReport score_files(const ScoreRequest& request) {
+  const bool own_questions = request.benchmark == Benchmark::Mme &&
+                             request.files.questions.empty() &&
+                             fs::is_directory(request.predictions);
+  std::vector<VqaSample> samples = own_questions ? samples_of_mme_results(request.predictions)
+                                                 : load_samples(request.benchmark, request.files);
+  MatchedPredictions matched = match_predictions(request.benchmark,
+                                                 samples,
+                                                 load_predictions(request.predictions),
+                                                 request.predictions.string());
+  ScoreReport report =
+      score_samples(request.benchmark, std::move(samples), std::move(matched), request.options);
+  const auto names = [](const std::vector<fs::path>& paths) {
+    Json list = Json::array();
+    for (const fs::path& path : paths) list.push_back(path.string());
+    return list;
+  };
+  report.settings["questions"] = names(request.files.questions);
+  report.settings["annotations"] = names(request.files.annotations);
+  report.settings["predictions"] = request.predictions.string();
+  if (request.benchmark == Benchmark::ScienceQa) report.settings["split"] = request.files.split;
+  return report;
+}
+
+void write_score_report(const ScoreReport& report, const fs::path& folder) {
+  std::error_code ec;
+  fs::create_directories(folder, ec);
+  check(!ec, ErrorKind::Io, "{}: cannot be created: {}", folder.string(), ec.message());
+  std::string lines;
+  for (std::size_t i = 0; i < report.samples.size(); ++i) {
+    lines += sample_json(report, i).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  }
+  write_file_atomic(folder / "predictions.jsonl", lines);
+  write_file_atomic(folder / "printed.txt", report.score.printed);
+  write_json(folder / "results.json", report.to_json());
+}
+
+}  // namespace vmla
