@@ -51,6 +51,7 @@ std::unique_ptr<CLI::App> make_app() {
   app->require_subcommand(1);
   app->footer("Each verb has its own --help. Flags may be written with - for _.");
   add_generate_command(*app);
+  add_bench_command(*app);
   add_inspect_command(*app);
   return app;
 }

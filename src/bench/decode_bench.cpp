@@ -1,0 +1,89 @@
+#include "bench/decode_bench.h"
+
+#include <algorithm>
+#include <random>
+
+namespace vmla {
+namespace {
+
+template <typename T>
+T median(std::vector<T> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle]
+                                : static_cast<T>((values[middle - 1] + values[middle]) / 2);
+}
+
+}  // namespace
+
+BenchMeasurement measure_generation(const Generator& generator,
+                                    std::int64_t weight_bytes,
+                                    const std::vector<ModelInput>& prompts,
+                                    const BenchSettings& settings,
+                                    MemoryProbe& probe) {
+  check(settings.num_runs > 0,
+        ErrorKind::Usage,
+        "--num_runs: expected at least 1, got {}",
+        settings.num_runs);
+  GenerationOptions options;
+  options.ignore_eos = settings.force_length;
+  options.max_new_tokens = std::min<std::int64_t>(10, settings.max_new_tokens);
+  generator.generate(prompts, options);
+
+  options.max_new_tokens = settings.max_new_tokens;
+  std::vector<std::int64_t> overhead, kv_bytes;
+  std::vector<double> first_token, decode_speed, speed, output;
+  const auto rows = static_cast<double>(prompts.size());
+  for (std::int64_t run = 0; run < settings.num_runs; ++run) {
+    probe.release_cached();
+    const std::int64_t before = probe.current_bytes();
+    probe.reset_peak();
+    const GenerationResult result = generator.generate(prompts, options);
+    overhead.push_back(probe.peak_bytes() - before);
+    const GenerationTimings& t = result.timings;
+    const auto tokens = static_cast<double>(t.output_tokens);
+    kv_bytes.push_back(result.kv_cache_bytes);
+    first_token.push_back(t.first_token_seconds);
+    decode_speed.push_back(t.decode_tokens_per_second());
+    speed.push_back(tokens / (t.first_token_seconds + t.decode_seconds));
+    output.push_back(tokens / rows);
+  }
+
+  const Vlm& model = generator.model();
+  BenchMeasurement out;
+  out.batch_size = static_cast<std::int64_t>(prompts.size());
+  for (const auto& prompt : prompts) {
+    out.prompt_tokens =
+        std::max(out.prompt_tokens, static_cast<std::int64_t>(prompt.input_ids.size()));
+  }
+  out.weight_bytes = weight_bytes;
+  out.kv_bytes_per_token =
+      elements_per_token(model.decoder().cache_layouts(generator.options().session.cache_mode)) *
+      static_cast<std::int64_t>(c10::elementSize(model.dtype()));
+  out.overhead_bytes = median(overhead);
+  out.kv_cache_bytes = median(kv_bytes);
+  out.first_token_seconds = median(first_token);
+  out.decode_tokens_per_second = median(decode_speed);
+  out.tokens_per_second = median(speed);
+  out.output_tokens = median(output);
+  return out;
+}
+
+std::vector<ModelInput> synthetic_prompts(const ModelConfig& config,
+                                          std::int64_t batch_size,
+                                          std::int64_t tokens) {
+  check(batch_size > 0, ErrorKind::Usage, "--batch_size: expected at least 1, got {}", batch_size);
+  check(tokens > 0, ErrorKind::Usage, "--prompt_tokens: expected at least 1, got {}", tokens);
+  std::mt19937_64 random(42);
+  std::vector<ModelInput> prompts(static_cast<std::size_t>(batch_size));
+  for (auto& prompt : prompts) {
+    while (static_cast<std::int64_t>(prompt.input_ids.size()) < tokens) {
+      const auto id =
+          static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(config.text.vocab_size));
+      if (id != config.image_token_id) prompt.input_ids.push_back(id);
+    }
+  }
+  return prompts;
+}
+
+}  // namespace vmla

@@ -1,0 +1,47 @@
+// Memory and speed of generation.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "bench/memory_probe.h"
+#include "engine/generator.h"
+
+namespace vmla {
+
+struct BenchSettings {
+  std::int64_t max_new_tokens = 512;
+  std::int64_t num_runs = 5;
+  bool force_length = true;  // go on after an end token
+};
+
+// Medians over the runs.
+struct BenchMeasurement {
+  std::int64_t batch_size = 0;
+  std::int64_t prompt_tokens = 0;       // a row, the longest
+  double output_tokens = 0;             // a row, on average
+  std::int64_t weight_bytes = 0;        // of all parameters, exact
+  std::int64_t overhead_bytes = 0;      // peak of a run above the level before it
+  std::int64_t kv_cache_bytes = 0;      // at the end of a run, exact
+  std::int64_t kv_bytes_per_token = 0;  // of one row, over all layers, exact
+  double first_token_seconds = 0;       // images, prefill and the first token
+  double decode_tokens_per_second = 0;  // the tokens after it, over all rows
+  double tokens_per_second = 0;         // all tokens over the whole time, over all rows
+
+  std::int64_t peak_bytes() const { return weight_bytes + overhead_bytes; }
+};
+
+// A warm-up of at most 10 tokens, then num_runs runs. weight_bytes: of the generator's model.
+BenchMeasurement measure_generation(const Generator& generator,
+                                    std::int64_t weight_bytes,
+                                    const std::vector<ModelInput>& prompts,
+                                    const BenchSettings& settings,
+                                    MemoryProbe& probe);
+
+// batch_size prompts of random text tokens, the same in every call.
+std::vector<ModelInput> synthetic_prompts(const ModelConfig& config,
+                                          std::int64_t batch_size,
+                                          std::int64_t tokens);
+
+}  // namespace vmla

@@ -1,0 +1,33 @@
+// The results of a benchmark as a table and as JSON.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "bench/decode_bench.h"
+
+namespace vmla {
+
+// One batch size and prompt length; either model may be absent.
+struct BenchCase {
+  std::optional<BenchMeasurement> baseline;
+  std::optional<BenchMeasurement> mla;
+};
+
+struct BenchReport {
+  BenchSettings settings;
+  std::string device;
+  std::string dtype;
+  std::string memory_method;
+  std::string baseline_model;
+  std::string mla_model;
+  std::vector<BenchCase> cases;
+};
+
+// The Python original's table, one a case, with lines for what it leaves out. Sizes in MiB.
+std::string bench_text(const BenchReport& report);
+Json bench_json(const BenchReport& report);
+
+}  // namespace vmla

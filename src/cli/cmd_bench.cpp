@@ -1,0 +1,149 @@
+#include <memory>
+
+#include "base/log.h"
+#include "bench/report.h"
+#include "checkpoint/dtype.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "engine/loaded_model.h"
+
+namespace vmla {
+namespace {
+
+struct BenchOptions {
+  ModelOptions model;
+  OutputOptions output;
+  BenchSettings settings;
+  std::string baseline_model, mla_model;
+  std::string image;
+  std::string prompt = "Describe this image in detail.";
+  bool no_force_length = false;
+  std::vector<std::int64_t> batch_sizes;
+  std::vector<std::int64_t> prompt_tokens;
+};
+
+// The original's prompt.
+std::string question(const std::string& prompt) {
+  return "USER: <image>\n" + prompt +
+         "\nAnswer the question using a single word or short phrase. ASSISTANT:";
+}
+
+void check_options(const BenchOptions& o) {
+  check(!o.baseline_model.empty() || !o.mla_model.empty(),
+        ErrorKind::Usage,
+        "bench: expected --baseline_model, --mla_model or both, got neither");
+  check(o.image.empty() != o.prompt_tokens.empty(),
+        ErrorKind::Usage,
+        "bench: expected either --image or --prompt_tokens, got {}",
+        o.image.empty() ? "neither" : "both");
+  for (const std::int64_t size : o.batch_sizes)
+    check(size > 0, ErrorKind::Usage, "--batch_size: expected at least 1, got {}", size);
+  for (const std::int64_t tokens : o.prompt_tokens)
+    check(tokens > 0, ErrorKind::Usage, "--prompt_tokens: expected at least 1, got {}", tokens);
+}
+
+// The prompts of every case: each prompt length with each batch size.
+std::vector<std::vector<ModelInput>> make_cases(const BenchOptions& o, const LoadedModel& model) {
+  std::vector<std::vector<ModelInput>> cases;
+  if (!o.image.empty()) {
+    const ModelInput input = model.processor->process(question(o.prompt), {load_image(o.image)});
+    for (const std::int64_t size : o.batch_sizes)
+      cases.emplace_back(static_cast<std::size_t>(size), input);
+    return cases;
+  }
+  for (const std::int64_t tokens : o.prompt_tokens) {
+    for (const std::int64_t size : o.batch_sizes)
+      cases.push_back(synthetic_prompts(model.vlm->config(), size, tokens));
+  }
+  return cases;
+}
+
+std::vector<BenchMeasurement> measure_model(const BenchOptions& o,
+                                            const std::string& name,
+                                            bool must_be_mla,
+                                            MemoryProbe& probe) {
+  LoadOptions load;
+  load.device = o.model.torch_device();
+  load.dtype = o.model.scalar_type();
+  const fs::path dir = o.model.directory_of(name);
+  LoadedModel model;
+  if (o.image.empty()) {
+    model.vlm = load_vlm(dir, load);  // synthetic prompts need no tokenizer
+  } else {
+    model = load_model(dir, load);
+  }
+  check(!must_be_mla || model.vlm->config().mla.has_value(),
+        ErrorKind::Usage,
+        "--mla_model: expected a converted (MLA) model, got {}",
+        name);
+  GeneratorOptions options;
+  options.end_ids = model.end_ids;
+  const Generator generator(
+      *model.vlm, model.processor ? &model.processor->tokenizer() : nullptr, options);
+  const std::int64_t weight_bytes = model.vlm->parameter_bytes();
+  std::vector<BenchMeasurement> out;
+  for (const auto& prompts : make_cases(o, model)) {
+    log_info("{}: batch {}, {} prompt tokens", name, prompts.size(), prompts[0].input_ids.size());
+    out.push_back(measure_generation(generator, weight_bytes, prompts, o.settings, probe));
+  }
+  return out;
+}
+
+void run_bench(BenchOptions o) {
+  o.output.apply();
+  if (o.batch_sizes.empty()) o.batch_sizes = {1};
+  check_options(o);
+  o.settings.force_length = !o.no_force_length;
+  const at::Device device = o.model.torch_device();
+  const auto probe = MemoryProbe::make(device);
+  BenchReport report;
+  report.settings = o.settings;
+  report.device = device.str();
+  report.dtype = dtype_name(o.model.scalar_type());
+  report.memory_method = probe->method();
+  report.baseline_model = o.baseline_model;
+  report.mla_model = o.mla_model;
+  // One model at a time, so that the other's weights are not in the way.
+  if (!o.baseline_model.empty()) {
+    for (const auto& m : measure_model(o, o.baseline_model, false, *probe))
+      report.cases.push_back({m, {}});
+  }
+  if (!o.mla_model.empty()) {
+    const auto measured = measure_model(o, o.mla_model, true, *probe);
+    report.cases.resize(measured.size());
+    for (std::size_t i = 0; i < measured.size(); ++i) report.cases[i].mla = measured[i];
+  }
+  if (o.output.json) {
+    print_json(bench_json(report));
+  } else {
+    print_text(bench_text(report));
+  }
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& program) {
+  CLI::App* verb = program.add_subcommand(
+      "bench", "measure memory and speed of a model, or of two beside each other");
+  verb->alias("benchmark_memory");
+  const auto o = std::make_shared<BenchOptions>();
+  add_value(*verb, "--baseline_model", o->baseline_model, "DIR|ID", "the unconverted model");
+  add_value(*verb, "--mla_model", o->mla_model, "DIR|ID", "the converted model");
+  add_value(*verb, "--image", o->image, "FILE", "image of the prompt");
+  add_value(*verb, "--prompt", o->prompt, "TEXT", "question about the image");
+  add_list(*verb,
+           "--prompt_tokens",
+           o->prompt_tokens,
+           "N,N…",
+           "instead of --image: text prompts of so many random tokens",
+           ',');
+  add_list(*verb, "--batch_size", o->batch_sizes, "N,N…", "prompts at a time (default 1)", ',');
+  add_value(*verb, "--max_new_tokens", o->settings.max_new_tokens, "N", "tokens to generate");
+  add_value(*verb, "--num_runs", o->settings.num_runs, "N", "runs, of which the median is taken");
+  add_switch(*verb, "--no_force_length", o->no_force_length, "end at end tokens");
+  add_runtime_options(*verb, o->model);
+  add_output_options(*verb, o->output);
+  verb->callback([o] { run_bench(*o); });
+}
+
+}  // namespace vmla
