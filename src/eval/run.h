@@ -1,0 +1,54 @@
+// One model on one benchmark: ask, write down, score.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/instruct_dataset.h"
+#include "eval/answer_runner.h"
+#include "eval/benchmark_prompt.h"
+#include "eval/score.h"
+
+namespace vmla {
+
+struct EvalRunRequest {
+  Benchmark benchmark = Benchmark::Vqav2;
+  std::vector<VqaSample> samples;
+  fs::path image_root;
+  PromptVariant prompt = PromptVariant::LlavaHf;
+  bool with_ocr = false;          // TextVQA
+  std::int64_t max_samples = -1;  // a seeded random subset; MME's pairs stay whole
+  std::uint64_t subset_seed = 42;
+  fs::path output_dir;
+  ScoreOptions score;
+  AnswerRunnerOptions runner;
+  Json settings =
+      Json::object();  // what else decides a score (model, dtype, image mode): kept in results.json
+};
+
+struct EvalRunResult {
+  ScoreReport report;
+  AnswerTimings timings;
+  std::vector<SampleProblem> problems;  // samples without an answer
+  std::int64_t resumed = 0;             // answers that an earlier run had written
+  bool cancelled = false;
+};
+
+// Writes predictions.jsonl as it goes and, at the end, with scores; results.json and printed.txt
+// beside it. A run that was cut off goes on where it was if its run.json says the same settings.
+// Errors: Usage (another run's directory), Io, Config.
+EvalRunResult run_benchmark(const Vlm& model,
+                            const Processor& processor,
+                            EvalRunRequest request,
+                            const std::atomic<bool>* cancel = nullptr);
+
+// A seeded random choice of count samples in their own order; samples of one image pair (MME) stay
+// together.
+std::vector<VqaSample> random_subset(std::vector<VqaSample> samples,
+                                     Benchmark benchmark,
+                                     std::int64_t count,
+                                     std::uint64_t seed);
+
+}  // namespace vmla

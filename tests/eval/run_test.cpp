@@ -1,0 +1,208 @@
+// Runs a tiny model on a small benchmark: the same answers however they are batched, resumed or
+// shared.
+#include "eval/run.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "engine/generation_options.h"
+#include "model/load.h"
+#include "support/golden.h"
+#include "support/temp_dir.h"
+
+namespace vmla {
+namespace {
+
+class EvalRun : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    LoadOptions options;
+    options.dtype = at::kFloat;
+    model_ = load_vlm(test::golden_dir() / "models/mha", options).release();
+    processor_ = Processor::load(test::golden_dir() / "models/mha").release();
+  }
+  // Nine questions about three pictures, of different lengths.
+  static std::vector<VqaSample> samples() {
+    std::vector<VqaSample> out;
+    int number = 0;
+    for (const auto& entry : {"one.png", "two.png", "three.png"}) {
+      for (const auto& question :
+           {"What is it?", "How many are there of them in the picture?", "Is it red?"}) {
+        VqaSample sample;
+        sample.id = {std::to_string(100 + number++), true};
+        sample.image = entry;
+        sample.question = question;
+        sample.answers.assign(10, "yes");
+        sample.question_type = "what";
+        sample.answer_type = "other";
+        out.push_back(sample);
+      }
+    }
+    return out;
+  }
+  EvalRunRequest request(const test::TempDir& dir, std::int64_t batch, bool share) {
+    for (const auto& [name, shade] :
+         {std::pair{"one.png", 20}, {"two.png", 120}, {"three.png", 220}}) {
+      Image image{40, 30, std::vector<std::uint8_t>(40 * 30 * 3)};
+      for (std::size_t i = 0; i < image.rgb.size(); ++i)
+        image.rgb[i] = static_cast<std::uint8_t>(shade + i % 31);
+      const auto png = encode_png(image);
+      dir.write(std::string("images/") + name,
+                {reinterpret_cast<const char*>(png.data()), png.size()});
+    }
+    EvalRunRequest r;
+    r.samples = samples();
+    r.image_root = dir / "images";
+    r.output_dir = dir / "out";
+    r.runner.batch_size = batch;
+    r.runner.share_prefix = share;
+    r.runner.max_new_tokens = 6;
+    r.runner.workers = 2;
+    r.score.bootstrap.resamples = 10;
+    return r;
+  }
+  static std::vector<std::string> texts(const EvalRunResult& result) {
+    std::vector<std::string> out;
+    for (const auto& text : result.report.predictions) out.push_back(text.value_or("(none)"));
+    return out;
+  }
+  static Vlm* model_;
+  static Processor* processor_;
+};
+Vlm* EvalRun::model_ = nullptr;
+Processor* EvalRun::processor_ = nullptr;
+
+TEST_F(EvalRun, AnswersDoNotDependOnBatchingOrSharing) {
+  std::vector<std::string> want;  // each question alone, through the plain generator
+  {
+    const test::TempDir dir;
+    const EvalRunRequest r = request(dir, 1, false);
+    const Generator generator(*model_, &processor_->tokenizer(), {});
+    GenerationOptions options;
+    options.max_new_tokens = 6;
+    for (const auto& sample : r.samples) {
+      const auto input = processor_->process(
+          question_prompt(Benchmark::Vqav2, sample, PromptVariant::LlavaHf, false),
+          {load_image(r.image_root / sample.image)});
+      want.push_back(generator.generate({input}, options).completions[0].text);
+    }
+  }
+  EXPECT_GT(std::set<std::string>(want.begin(), want.end()).size(), 2U)
+      << "answers differ, or this shows nothing";
+  for (const auto& [batch, share] :
+       {std::pair{1, false}, {1, true}, {2, true}, {4, false}, {4, true}, {64, true}}) {
+    const test::TempDir dir;
+    const auto result = run_benchmark(*model_, *processor_, request(dir, batch, share));
+    EXPECT_EQ(texts(result), want) << "batch " << batch << (share ? ", shared prefix" : "");
+    EXPECT_EQ(result.timings.questions, 9);
+    EXPECT_EQ(result.timings.images, share && batch > 2 ? 3 : share && batch == 2 ? 6 : 9);
+  }
+}
+
+TEST_F(EvalRun, ResumesAfterATornLine) {
+  const test::TempDir dir;
+  const auto whole = run_benchmark(*model_, *processor_, request(dir, 2, true));
+  const std::string first = test::slurp(dir / "out/predictions.jsonl");
+  // What a kill leaves: some lines without scores, the last one torn.
+  std::string torn;
+  int lines = 0;
+  for (std::size_t begin = 0; begin < first.size() && lines < 4; ++lines) {
+    const std::size_t end = first.find('\n', begin);
+    Json line = Json::parse(first.substr(begin, end - begin));
+    line.erase("scores");
+    torn += line.dump() + "\n";
+    begin = end + 1;
+  }
+  dir.write("out/predictions.jsonl", torn + "{\"question_id\": 1");
+  const auto resumed = run_benchmark(*model_, *processor_, request(dir, 2, true));
+  EXPECT_EQ(resumed.resumed, 4);
+  EXPECT_EQ(resumed.timings.questions, 5);
+  EXPECT_EQ(texts(resumed), texts(whole));
+  EXPECT_EQ(test::slurp(dir / "out/predictions.jsonl"), first);
+}
+
+TEST_F(EvalRun, RefusesAnotherRunsDirectory) {
+  const test::TempDir dir;
+  run_benchmark(*model_, *processor_, request(dir, 4, true));
+  EvalRunRequest other = request(dir, 4, true);
+  other.runner.max_new_tokens = 7;
+  try {
+    run_benchmark(*model_, *processor_, other);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::Usage);
+  }
+}
+
+TEST_F(EvalRun, BrokenImagesAreCountedListedAndScoredWrong) {
+  const test::TempDir dir;
+  EvalRunRequest r = request(dir, 3, true);
+  dir.write("images/two.png", "not a picture");
+  const auto result = run_benchmark(*model_, *processor_, r);
+  ASSERT_EQ(result.problems.size(), 3U);
+  EXPECT_EQ(result.problems[0].id, "103");
+  EXPECT_NE(result.problems[0].reason.find("two.png"), std::string::npos);
+  EXPECT_EQ(result.report.samples.size(), 9U) << "still scored, as wrong";
+  EXPECT_EQ(result.report.counts.at("failed"), 3);
+  const std::string log = test::slurp(dir / "out/predictions.jsonl");
+  EXPECT_NE(log.find("\"missing\":true"), std::string::npos);
+  // Mended and run again: only the three are asked.
+  request(dir, 3, true);
+  const auto mended = run_benchmark(*model_, *processor_, request(dir, 3, true));
+  EXPECT_EQ(mended.resumed, 6);
+  EXPECT_TRUE(mended.problems.empty());
+}
+
+TEST(RandomSubset, IsSeededAndKeepsPairs) {
+  std::vector<VqaSample> samples(20);
+  for (std::size_t i = 0; i < samples.size(); ++i) samples[i].id = {std::to_string(i / 2), false};
+  const auto ids = [](const std::vector<VqaSample>& list) {
+    std::vector<std::string> out;
+    for (const auto& s : list) out.push_back(s.id.text);
+    return out;
+  };
+  const auto pairs = random_subset(samples, Benchmark::Mme, 7, 1);
+  ASSERT_EQ(pairs.size(), 6U) << "a pair is never cut";
+  for (std::size_t i = 0; i < pairs.size(); i += 2)
+    EXPECT_EQ(pairs[i].id.text, pairs[i + 1].id.text);
+  EXPECT_EQ(ids(random_subset(samples, Benchmark::Vqav2, 7, 1)),
+            ids(random_subset(samples, Benchmark::Vqav2, 7, 1)));
+  EXPECT_NE(ids(random_subset(samples, Benchmark::Vqav2, 7, 1)),
+            ids(random_subset(samples, Benchmark::Vqav2, 7, 2)));
+  EXPECT_EQ(random_subset(samples, Benchmark::Vqav2, -1, 1).size(), 20U);
+}
+
+TEST(BenchmarkPrompt, AsPublished) {
+  VqaSample sample;
+  sample.image = "x.jpg";
+  sample.question = "What does the SIGN say?";
+  sample.ocr_tokens = {"STOP", "here"};
+  EXPECT_EQ(question_prompt(Benchmark::Vqav2, sample, PromptVariant::Original, false),
+            "USER: <image>\nWhat does the SIGN say?\nAnswer the question using a single word or "
+            "short phrase. ASSISTANT:");
+  EXPECT_EQ(question_prompt(Benchmark::TextVqa, sample, PromptVariant::LlavaV1, true),
+            std::string(kVicunaSystemPrompt) +
+                " USER: <image>\nWhat does the SIGN say?\nReference OCR token: STOP, here\nAnswer "
+                "the question using a "
+                "single word or phrase. ASSISTANT:");
+  EXPECT_EQ(question_text(Benchmark::TextVqa, sample, PromptVariant::LmmsEval, false),
+            "What does the sign say?\nAnswer the question using a single word or phrase.");
+  EXPECT_EQ(question_text(Benchmark::VizWiz, sample, PromptVariant::LlavaHf, false),
+            "What does the SIGN say?\nWhen the provided information is insufficient, respond with "
+            "'Unanswerable'.\nAnswer the question using a single word or phrase.");
+  sample.question = "Is there a dog? Please answer yes or no.";
+  EXPECT_EQ(question_text(Benchmark::Mme, sample, PromptVariant::LmmsEval, false),
+            "Is there a dog?\nAnswer the question using a single word or phrase.");
+  sample.question = "Which?";
+  sample.choices = {"a", "b"};
+  sample.hint = "Look.";
+  sample.image.clear();
+  EXPECT_EQ(question_prompt(Benchmark::ScienceQa, sample, PromptVariant::LlavaHf, false),
+            "USER: Context: Look.\nWhich?\nA. a\nB. b\nAnswer with the option's letter from the "
+            "given choices directly. "
+            "ASSISTANT:");
+}
+
+}  // namespace
+}  // namespace vmla
