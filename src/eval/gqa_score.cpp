@@ -49,7 +49,7 @@ class Table {
 };
 
 // How far the predicted answers of each group are from its true ones: chi-square, weighted by the
-// group's size.
+// group's size, in hundreds as the script has it.
 class Distribution {
  public:
   void add(const std::string& group, const std::string& gold, const std::string& predicted) {
@@ -73,7 +73,7 @@ class Distribution {
       weighted += score * size;
       all += size;
     }
-    return all > 0.0 ? weighted / all : 0.0;
+    return all > 0.0 ? weighted / all / 100 : 0.0;
   }
 
  private:

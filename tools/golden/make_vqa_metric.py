@@ -14,7 +14,7 @@ import sys
 import unicodedata
 
 SEED = 7
-CASES, TEXTS = 5000, 1500
+CASES, TEXTS, FILED = 5000, 1500, 100
 MARKS = ";/[]\"{}()=+\\_-><@`,?!"
 DIGITS = {w: str(i) for i, w in enumerate("zero one two three four five six seven eight nine ten".split())} | {"none": "0"}
 REGULAR = """ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's I'm
@@ -169,6 +169,44 @@ def case(rng):
     return generated(rng, prediction), answers
 
 
+VARIANTS = ["official", "official_raw_unanimous", "evalai", "lmms_eval", "original"]
+QUESTION_TYPES = ["how many", "is the", "what color is the", "none of the above", "what"]
+ANSWER_TYPES = ["yes/no", "number", "other"]
+
+
+def percentage(values):
+    total = 0.0
+    for value in values:
+        total += value
+    return round(100 * total / len(values), 2)
+
+
+def official_files(out, lines):
+    """The first cases as VQAv2's files, a results file and what is to come of them."""
+    questions, annotations, results, rows = [], [], [], []
+    for i, (prediction, distinct, order, *values) in enumerate(lines):
+        number = 42000 + 7 * i
+        kinds = QUESTION_TYPES[i * i % 5], ANSWER_TYPES[i % 3]
+        questions.append({"image_id": 42 + i // 3, "question": f"Question {i}?", "question_id": number})
+        people = [{"answer": distinct[int(d)], "answer_confidence": "yes", "answer_id": n + 1} for n, d in enumerate(order)]
+        annotations.append({"question_type": kinds[0], "multiple_choice_answer": distinct[0], "answers": people,
+                            "image_id": 42 + i // 3, "answer_type": kinds[1], "question_id": number})
+        results.append({"question_id": number, "answer": prediction})
+        rows.append((*kinds, values))
+    head = {"info": {}, "license": {}, "data_type": "mscoco", "data_subtype": "val2014"}
+    expected = {}
+    for v, name in enumerate(VARIANTS):
+        def of(column):
+            names = dict.fromkeys(r[column] for r in rows)
+            return {n: percentage([r[2][v] for r in rows if r[column] == n]) for n in names}
+        expected[name] = {"overall": percentage([r[2][v] for r in rows]), "per_answer_type": of(1),
+                          "per_question_type": of(0)}
+    for name, content in {"questions": {**head, "task_type": "Open-Ended", "questions": questions},
+                          "annotations": {**head, "annotations": annotations},
+                          "results": results[::-1], "expected": expected}.items():
+        (out / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
 def main():
     out = pathlib.Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
@@ -194,6 +232,8 @@ def main():
         texts.append([text, official(text), evalai(text), lmms(text), short(text), plain(text)])
     assert seen["texts that the two comma rules rewrite apart"] > 5
     texts.append([dots := "." * 40 + "a.", official(dots), evalai(dots), lmms(dots), short(dots), plain(dots)])
+
+    official_files(out, lines[:FILED])
 
     def dump(name, rows):
         body = "".join(json.dumps(r, ensure_ascii=False, separators=(",", ":")) + "\n" for r in rows)
