@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "convert/rank_2norm.h"
+#include "hub/hub_cache.h"
 
 namespace vmla {
 namespace {
@@ -29,12 +30,9 @@ void warn_of_broken(const std::vector<SampleProblem>& broken) {
 void run_rank(RankVerbOptions& options) {
   options.output.apply();
   std::error_code ec;
-  check(fs::exists(options.dataset, ec),
-        ErrorKind::Io,
-        "--dataset: expected a JSON or JSONL file or a folder that holds one, found no {}",
-        options.dataset);
   RankOptions& rank = options.rank;
-  rank.dataset = options.dataset;
+  rank.dataset = fs::exists(options.dataset, ec) ? fs::path(options.dataset)
+                                                 : resolve_dataset(options.dataset);
   rank.image_root = options.image_root;
   rank.output_path = options.output_path;
   rank.dtype = options.model.scalar_type();
@@ -75,8 +73,8 @@ void add_rank_command(CLI::App& program) {
   add_value(*verb,
             "--dataset",
             options->dataset,
-            "PATH",
-            "LLaVA-Instruct JSON or JSONL, or a folder that holds one");
+            "PATH|ID",
+            "LLaVA-Instruct JSON or JSONL, a folder that holds one, or a hub id");
   add_value(*verb, "--image_root", options->image_root, "DIR", "folder of the images")->required();
   add_value(*verb, "--sample_size", rank.sample_size, "N", "how many entries are read");
   add_value(

@@ -50,6 +50,8 @@ std::unique_ptr<CLI::App> make_app() {
   app->set_version_flag("--version", VMLA_VERSION, "show the version");
   app->require_subcommand(1);
   app->footer("Each verb has its own --help. Flags may be written with - for _.");
+  add_rank_command(*app);
+  add_convert_command(*app);
   add_generate_command(*app);
   add_bench_command(*app);
   add_inspect_command(*app);
