@@ -94,8 +94,9 @@ class ZipWriter {
     file_ += "PK\x03\x04" + fields + little_endian(padding + 4, 2) + path + "FB" +
              little_endian(padding, 2) + std::string(padding, 'Z');
     file_ += content;
-    directory_ += std::string("PK\x01\x02") + little_endian(0, 2) + fields +
-                  little_endian(0, 2 + 2 + 2 + 2 + 4) + little_endian(at, 4) + path;
+    // Twelve zeros: no extra field, comment, disk number or attributes.
+    directory_ += std::string("PK\x01\x02") + little_endian(0, 2) + fields + std::string(12, '\0') +
+                  little_endian(at, 4) + path;
     ++count_;
   }
 

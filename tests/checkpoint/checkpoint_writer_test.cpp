@@ -8,8 +8,8 @@
 
 #include "base/atomic_directory.h"
 #include "checkpoint/checkpoint.h"
-#include "support/expect_error.h"
 #include "support/expect_close.h"
+#include "support/expect_error.h"
 #include "support/temp_dir.h"
 
 namespace vmla {

@@ -3,9 +3,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "support/expect_error.h"
 #include "checkpoint/torch_file.h"
 #include "support/expect_close.h"
+#include "support/expect_error.h"
 #include "support/temp_dir.h"
 
 namespace vmla {

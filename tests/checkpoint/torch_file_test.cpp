@@ -5,10 +5,10 @@
 
 #include <random>
 
-#include "support/expect_error.h"
 #include "checkpoint/safetensors_file.h"
 #include "checkpoint/zip_reader.h"
 #include "support/expect_close.h"
+#include "support/expect_error.h"
 #include "support/temp_dir.h"
 
 namespace vmla {

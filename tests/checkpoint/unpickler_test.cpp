@@ -3,9 +3,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "support/expect_error.h"
 #include "checkpoint/zip_bytes.h"
 #include "support/expect_close.h"
+#include "support/expect_error.h"
 
 namespace vmla {
 namespace {

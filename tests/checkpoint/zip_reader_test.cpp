@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "support/expect_error.h"
 #include "checkpoint/zip_bytes.h"
+#include "support/expect_error.h"
 
 namespace vmla {
 namespace {
