@@ -9,8 +9,9 @@
 namespace vmla {
 namespace {
 
-// Ids above this are taken for damage: they would only make the table of tokens huge.
-constexpr std::int64_t kMaxId = 16'777'216;
+// A vocabulary with more ids left out than this is taken for damage: it would make the table of
+// tokens huge.
+constexpr std::int64_t kMaxGaps = 1'000'000;
 
 struct Merge {
   std::int32_t rank = 0;
@@ -60,32 +61,36 @@ class BpeModel final : public SubwordModel {
 };
 
 BpeModel::BpeModel(BpeSpec spec, const std::string& subject) : spec_(std::move(spec)) {
+  const std::int64_t id_limit = static_cast<std::int64_t>(spec_.vocabulary.size()) + kMaxGaps;
   for (const auto& [token, id] : spec_.vocabulary) {
-    check(id >= 0 && id < kMaxId,
-          ErrorKind::Checkpoint,
-          "{}: token id: expected 0 to {}, got {}",
-          subject,
-          kMaxId,
-          id);
-    if (static_cast<std::size_t>(id) >= tokens_.size())
-      tokens_.resize(static_cast<std::size_t>(id) + 1);
+    if (id < 0 || id >= id_limit) {
+      fail(ErrorKind::Checkpoint,
+           "{}: id of token {}: expected 0 to {}, got {}",
+           subject,
+           in_quotes(token),
+           id_limit - 1,
+           id);
+    }
+    if (id >= size()) tokens_.resize(static_cast<std::size_t>(id) + 1);
     std::string& slot = tokens_[static_cast<std::size_t>(id)];
-    check(slot.empty(),
-          ErrorKind::Checkpoint,
-          "{}: token id {}: expected one token, got \"{}\" and \"{}\"",
-          subject,
-          id,
-          slot,
-          token);
+    if (!slot.empty()) {
+      fail(ErrorKind::Checkpoint,
+           "{}: token id {}: expected one token, got {} and {}",
+           subject,
+           id,
+           in_quotes(slot),
+           in_quotes(token));
+    }
     slot = token;
   }
   const auto require = [&](const std::string& token) {
     const auto found = id(token);
-    check(found.has_value(),
-          ErrorKind::Checkpoint,
-          "{}: merges: expected tokens of the vocabulary, got \"{}\"",
-          subject,
-          token);
+    if (!found) {
+      fail(ErrorKind::Checkpoint,
+           "{}: expected only tokens of the vocabulary in merges and unk_token, got {}",
+           subject,
+           in_quotes(token));
+    }
     return static_cast<std::int32_t>(*found);
   };
   merges_.reserve(spec_.merges.size());

@@ -15,7 +15,7 @@ bool starts_with(ImageBytes bytes, std::size_t offset, std::string_view magic) {
 
 }  // namespace
 
-Image make_image(std::uint64_t width, std::uint64_t height, const std::string& subject) {
+Image start_image(std::uint64_t width, std::uint64_t height, const std::string& subject) {
   check(width > 0 && height > 0,
         ErrorKind::Io,
         "{}: expected an image, got {} x {} pixels",
@@ -30,8 +30,14 @@ Image make_image(std::uint64_t width, std::uint64_t height, const std::string& s
         width,
         height);
   Image image{static_cast<std::int64_t>(width), static_cast<std::int64_t>(height), {}};
-  image.rgb.resize(width * height * 3);
+  image.rgb.reserve(width * height * 3);
   return image;
+}
+
+std::uint8_t* append_row(Image& image) {
+  const std::size_t filled = image.rgb.size();
+  image.rgb.resize(filled + static_cast<std::size_t>(image.width) * 3);
+  return &image.rgb[filled];
 }
 
 Image decode_image(std::span<const std::byte> bytes, const std::string& subject) {

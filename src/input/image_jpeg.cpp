@@ -120,12 +120,12 @@ bool JpegDecoder::run(ImageBytes bytes, const std::string& subject) {
         subject,
         components);
   info.out_color_space = components == 4 ? JCS_CMYK : components == 3 ? JCS_RGB : JCS_GRAYSCALE;
-  image = make_image(info.image_width, info.image_height, subject);
+  image = start_image(info.image_width, info.image_height, subject);
   if (!jpeg_start_decompress(&info)) return false;
   const std::size_t width = info.output_width;
   inks.resize(components == 4 ? width * 4 : 0);
   while (info.output_scanline < info.output_height) {
-    std::uint8_t* row = &image.rgb[static_cast<std::size_t>(info.output_scanline) * width * 3];
+    std::uint8_t* row = append_row(image);
     std::uint8_t* into = components == 4 ? inks.data() : row;
     if (jpeg_read_scanlines(&info, &into, 1) != 1) return false;
     if (components == 4) inverted_cmyk_to_rgb(inks.data(), row, width);

@@ -2,6 +2,7 @@
 
 #include <csetjmp>
 #include <cstring>
+#include <memory>
 
 #include "base/error.h"
 #include "input/exif.h"
@@ -46,7 +47,8 @@ struct PngDecoder {
   ImageBytes rest;
   Image image;
   int depth = 0, channels = 0;
-  std::vector<std::uint8_t> raw;  // one byte a sample, two for depth 16
+  std::unique_ptr<std::uint8_t[]>
+      raw;  // one byte a sample, two for depth 16; a row, or all when interlaced
   std::vector<png_bytep> rows;
   std::uint8_t palette[256][3] = {};
 
@@ -55,7 +57,7 @@ struct PngDecoder {
   void read(ImageBytes bytes, const std::string& subject);
   void read_palette();
   void read_orientation(const std::string& subject);
-  void to_rgb();
+  void append_rgb(const std::uint8_t* from);
 };
 
 void PngDecoder::read_palette() {
@@ -86,30 +88,37 @@ void PngDecoder::read(ImageBytes bytes, const std::string& subject) {
   png_set_read_fn(png, &rest, read_bytes);
   png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
   png_read_info(png, info);
-  image = make_image(png_get_image_width(png, info), png_get_image_height(png, info), subject);
+  image = start_image(png_get_image_width(png, info), png_get_image_height(png, info), subject);
   depth = png_get_bit_depth(png, info);
   channels = png_get_channels(png, info);
   if (png_get_color_type(png, info) == PNG_COLOR_TYPE_PALETTE) read_palette();
   read_orientation(subject);
   png_set_packing(png);
-  png_set_interlace_handling(png);
+  const int passes = png_set_interlace_handling(png);
   png_read_update_info(png, info);
   const std::size_t row_bytes = png_get_rowbytes(png, info);
-  raw.resize(row_bytes * static_cast<std::size_t>(image.height));
-  rows.resize(static_cast<std::size_t>(image.height));
-  for (std::size_t y = 0; y < rows.size(); ++y) rows[y] = &raw[y * row_bytes];
+  const auto height = static_cast<std::size_t>(image.height);
+  if (passes == 1) {
+    raw = std::make_unique_for_overwrite<std::uint8_t[]>(row_bytes);
+    for (std::size_t y = 0; y < height; ++y) {
+      png_read_row(png, raw.get(), nullptr);
+      append_rgb(raw.get());
+    }
+    return;
+  }
+  raw = std::make_unique_for_overwrite<std::uint8_t[]>(row_bytes * height);
+  rows.resize(height);
+  for (std::size_t y = 0; y < height; ++y) rows[y] = &raw[y * row_bytes];
   png_read_image(png, rows.data());
-  to_rgb();
+  for (const png_bytep row : rows) append_rgb(row);
 }
 
-void PngDecoder::to_rgb() {
-  const std::size_t pixels = image.rgb.size() / 3;
+void PngDecoder::append_rgb(const std::uint8_t* from) {
   const std::size_t sample = depth == 16 ? 2 : 1;
   const std::size_t step = sample * static_cast<std::size_t>(channels);
   const int colour = png_get_color_type(png, info);
-  const std::uint8_t* from = raw.data();
-  std::uint8_t* to = image.rgb.data();
-  for (std::size_t i = 0; i < pixels; ++i, from += step, to += 3) {
+  std::uint8_t* to = append_row(image);
+  for (std::int64_t x = 0; x < image.width; ++x, from += step, to += 3) {
     if (colour == PNG_COLOR_TYPE_PALETTE) {
       std::memcpy(to, palette[from[0]], 3);
     } else if (channels >= 3) {

@@ -1,5 +1,6 @@
 #include <webp/demux.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "base/error.h"
@@ -31,7 +32,7 @@ Image decode_webp(ImageBytes bytes, const std::string& subject) {
         ErrorKind::Io,
         "{}: expected a whole and valid WebP image",
         subject);
-  Image image = make_image(features.width, features.height, subject);
+  Image image = start_image(features.width, features.height, subject);
   WebPAnimDecoderOptions options{};
   WebPAnimDecoderOptionsInit(&options);
   const WebPData data{bytes.data(), bytes.size()};
@@ -44,8 +45,9 @@ Image decode_webp(ImageBytes bytes, const std::string& subject) {
         "{}: expected a whole and valid WebP image",
         subject);
   read_orientation(decoder.get(), subject);
-  for (std::size_t i = 0; i < image.rgb.size() / 3; ++i) {
-    for (int c = 0; c < 3; ++c) image.rgb[3 * i + c] = rgba[4 * i + c];
+  for (std::int64_t y = 0; y < image.height; ++y) {
+    std::uint8_t* row = append_row(image);
+    for (std::int64_t x = 0; x < image.width; ++x, rgba += 4, row += 3) std::copy_n(rgba, 3, row);
   }
   return image;
 }

@@ -71,9 +71,9 @@ void SubwordTokenizer::add_tokens(const std::string& subject) {
     AddedToken token = parts_.added[i];
     check(token.id >= 0 && token.id < size + kMaxGap,
           ErrorKind::Checkpoint,
-          "{}: id of added token \"{}\": expected 0 to {}, got {}",
+          "{}: id of added token {}: expected 0 to {}, got {}",
           subject,
-          token.content,
+          in_quotes(token.content),
           size + kMaxGap - 1,
           token.id);
     added_ids_[token.content] = token.id;

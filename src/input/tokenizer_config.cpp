@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "input/utf8.h"
+
 namespace vmla {
 namespace {
 
@@ -46,9 +48,9 @@ std::int64_t parse_id(const std::string& text, const std::string& subject) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
   check(error == std::errc() && end == text.data() + text.size() && id >= 0,
         ErrorKind::Config,
-        "{}: expected token ids as keys, got \"{}\"",
+        "{}: expected token ids as keys, got {}",
         subject,
-        text);
+        in_quotes(text));
   return id;
 }
 

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "input/utf8.h"
 
 namespace vmla {
 namespace {
@@ -13,17 +14,26 @@ using Tree = nlohmann::json;
 constexpr std::string_view kMark = "\xe2\x96\x81";
 
 Tree parse(const fs::path& path, bool with_model) {
-  const std::string content = read_file(path);
-  // Recursion is not a matter of the parser but of whoever walks the tree; nothing here walks
-  // deeper than 8.
-  const Tree::parser_callback_t keep = [&](int /*depth*/, Tree::parse_event_t event, Tree& value) {
+  constexpr int kMaxDepth = 64;
+  const std::string content = read_file(path), subject = path.string();
+  // The lexer takes NUL for the end of its input.
+  check(content.find('\0') == content.npos,
+        ErrorKind::Checkpoint,
+        "{}: expected JSON without NUL bytes",
+        subject);
+  const Tree::parser_callback_t keep = [&](int depth, Tree::parse_event_t event, Tree& value) {
+    check(depth <= kMaxDepth,
+          ErrorKind::Checkpoint,
+          "{}: expected at most {} levels of JSON",
+          subject,
+          kMaxDepth);
     return with_model || event != Tree::parse_event_t::key ||
            (value != "vocab" && value != "merges");
   };
   try {
     return Tree::parse(content, keep);
   } catch (const Tree::exception& error) {
-    fail(ErrorKind::Checkpoint, "{}: expected valid JSON: {}", path.string(), error.what());
+    fail(ErrorKind::Checkpoint, "{}: expected valid JSON: {}", subject, in_quotes(error.what()));
   }
 }
 
@@ -60,7 +70,7 @@ class Reader {
     try {
       return object.at(key).get<T>();
     } catch (const Tree::exception& error) {
-      fail(ErrorKind::Checkpoint, "{}: {}: {}", subject_, key, error.what());
+      fail(ErrorKind::Checkpoint, "{}: {}: {}", subject_, key, in_quotes(error.what()));
     }
   }
   template <typename T>
@@ -75,7 +85,7 @@ class Reader {
          "{}: {}: expected that of a Llama tokenizer, got {}",
          subject_,
          part,
-         what);
+         in_quotes(what));
   }
 
   void read_added_tokens(TokenizerJson& json) const {
@@ -218,11 +228,12 @@ class Reader {
     }
     const std::string text = merge.is_string() ? merge.get<std::string>() : std::string();
     const std::size_t space = text.find(' ');
-    check(space != std::string::npos && space > 0 && space + 1 < text.size(),
-          ErrorKind::Checkpoint,
-          "{}: merges: expected pairs of tokens, got {}",
-          subject_,
-          merge.dump());
+    if (space == std::string::npos || space == 0 || space + 1 == text.size()) {
+      fail(ErrorKind::Checkpoint,
+           "{}: merges: expected pairs of tokens, got {}",
+           subject_,
+           in_quotes(merge.dump()));
+    }
     return {text.substr(0, space), text.substr(space + 1)};
   }
 

@@ -1,5 +1,7 @@
 #include "input/utf8.h"
 
+#include "base/json.h"
+
 namespace vmla {
 
 Utf8Char first_utf8_char(std::string_view text) {
@@ -41,6 +43,12 @@ std::string replace_invalid_utf8(std::string_view text) {
     text.remove_prefix(c.size);
   }
   return out;
+}
+
+std::string in_quotes(std::string_view text) {
+  constexpr std::size_t kMost = 120;
+  const std::string part = replace_invalid_utf8(text.substr(0, kMost));
+  return Json(text.size() > kMost ? part + "…" : part).dump();
 }
 
 bool is_unicode_space(char32_t code) {

@@ -22,6 +22,9 @@ bool is_utf8(std::string_view text);
 // As Python's bytes.decode("utf-8", "replace").
 std::string replace_invalid_utf8(std::string_view text);
 
+// text in quotes for a message: control characters escaped, cut when it is long.
+std::string in_quotes(std::string_view text);
+
 // White_Space of Unicode, which \s means in the tokenizers library.
 bool is_unicode_space(char32_t code);
 

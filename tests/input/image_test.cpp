@@ -8,16 +8,11 @@
 
 #include "base/error.h"
 #include "input/exif.h"
+#include "input/fnv.h"
 #include "input/image_samples.h"
 
 namespace vmla::test {
 namespace {
-
-std::string fnv(const std::vector<std::uint8_t>& bytes) {
-  std::uint64_t value = 0xcbf29ce484222325;
-  for (const std::uint8_t byte : bytes) value = (value ^ byte) * 0x100000001b3;
-  return fmt::format("{:016x}", value);
-}
 
 struct Golden {
   Json index = read_json(kImageGoldens / "images.json");

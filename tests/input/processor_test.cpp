@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
 
 #include "base/error.h"
+#include "input/fnv.h"
 #include "input/image_samples.h"
 #include "input/processor_dir.h"
 #include "support/expect_close.h"
@@ -122,6 +124,32 @@ TEST(Processor, PromptAndPicturesBecomeInput) {
   }
   EXPECT_EQ(once, processor->tokenizer().encode(prompt));
   EXPECT_FALSE(processor->process("USER: hello ASSISTANT:", {}).pixel_values.defined());
+}
+
+// Directories written by transformers 4.46.3 and 5.23.0 (tools/golden/make_input_processor.py).
+TEST(Processor, SavedDirectoriesOfBothGenerations) {
+  for (const char* name : {"saved-4", "saved-5"}) {
+    const fs::path dir = kImageGoldens / name;
+    const auto processor = Processor::load(dir);
+    const Json golden = read_json(dir / "cases.json");
+    ASSERT_EQ(golden["cases"].size(), 5u);
+    for (const Json& expected : golden["cases"]) {
+      SCOPED_TRACE(std::string(name) + expected["prompt"].dump());
+      std::vector<Image> images;
+      for (const Json& size : golden["images"]) {
+        if (images.size() == expected["pixels"].size()) break;
+        images.push_back(
+            noise_image(size[0].get<int>(), size[1].get<int>(), size[2].get<std::uint32_t>()));
+      }
+      const ModelInput input = processor->process(expected["prompt"].get<std::string>(), images);
+      EXPECT_EQ(input.input_ids, ids_of(expected["ids"]));
+      for (std::size_t i = 0; i < images.size(); ++i) {
+        const at::Tensor one = input.pixel_values[static_cast<std::int64_t>(i)].contiguous();
+        const std::string_view bytes(static_cast<const char*>(one.const_data_ptr()), one.nbytes());
+        EXPECT_EQ(fnv(bytes), expected["pixels"][i].get<std::string>());
+      }
+    }
+  }
 }
 
 TEST(Processor, CountsOfPicturesAndPlaceholdersMustAgree) {

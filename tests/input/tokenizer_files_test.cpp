@@ -178,7 +178,7 @@ TEST(TokenizerFiles, OtherKindsAreUnsupportedByName) {
   EditedJson model;
   model.json["model"]["type"] = "Unigram";
   EXPECT_EQ(model.kind(), ErrorKind::Unsupported);
-  EXPECT_NE(model.message.find("model: expected that of a Llama tokenizer, got Unigram"),
+  EXPECT_NE(model.message.find("model: expected that of a Llama tokenizer, got \"Unigram\""),
             std::string::npos)
       << model.message;
   EditedJson normalizer;
