@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/quote.h"
+#include "checkpoint/mapped_tensor.h"
 #include "checkpoint/shard_index.h"
 #include "checkpoint/torch_file.h"
 
@@ -96,13 +97,14 @@ Checkpoint Checkpoint::open(const fs::path& dir) {
       const auto shard = SafetensorsFile::open(path);
       for (const auto& [stored, info] : shard->tensors()) {
         note(stored, path);
-        checkpoint.add(stored, {info, {}, shard, {}});
+        checkpoint.add(stored, {info, {}, shard, {}, nullptr});
       }
     } else {
-      for (auto& [stored, tensor] : read_torch_state_dict(path)) {
+      const auto file = MappedFile::open(path);
+      for (const auto& [stored, tensor] : read_torch_state_dict(file)) {
         note(stored, path);
         const TensorInfo info{tensor.scalar_type(), tensor.sizes().vec(), 0, tensor.nbytes()};
-        checkpoint.add(stored, {info, {}, nullptr, tensor});
+        checkpoint.add(stored, {info, {}, nullptr, tensor, file});
       }
     }
   }
@@ -164,7 +166,11 @@ at::Tensor Checkpoint::tensor(const std::string& name) const {
 
 void Checkpoint::forget(const std::string& name) const {
   const Entry& found = entry(name);
-  if (found.shard) found.shard->forget(found.stored);
+  if (found.shard) {
+    found.shard->forget(found.stored);
+  } else {
+    forget_mapped(*found.torch_file, found.loaded);
+  }
 }
 
 std::uint64_t Checkpoint::weight_bytes() const {

@@ -60,6 +60,7 @@ class Checkpoint {
     std::string stored;                            // the name in the file
     std::shared_ptr<const SafetensorsFile> shard;  // null for pytorch_model.bin
     at::Tensor loaded;                             // only for pytorch_model.bin
+    std::shared_ptr<const MappedFile> torch_file;  // which loaded may view
   };
   void add(const std::string& stored, Entry entry);
   const Entry& entry(const std::string& name) const;

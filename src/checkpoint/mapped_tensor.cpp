@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <cstring>
+#include <functional>
 
 #include "base/error.h"
 
@@ -42,6 +43,16 @@ at::Tensor mapped_tensor(const std::shared_ptr<const MappedFile>& file,
   }
   return at::from_blob(
       bytes, shape, [file](void*) {}, at::TensorOptions(dtype));
+}
+
+void forget_mapped(const MappedFile& file, const at::Tensor& tensor) {
+  if (tensor.numel() == 0) return;
+  const auto* data = static_cast<const std::byte*>(tensor.storage().data());
+  const std::byte* begin = file.bytes().data();
+  const std::byte* end = begin + file.bytes().size();
+  if (std::less<>()(data, begin) || !std::less<>()(data, end)) return;
+  const auto offset = static_cast<std::size_t>(data - begin);
+  file.forget(offset, offset + tensor.storage().nbytes());
 }
 
 }  // namespace vmla

@@ -20,4 +20,7 @@ at::Tensor mapped_tensor(const std::shared_ptr<const MappedFile>& file,
                          const std::vector<std::int64_t>& shape,
                          at::ScalarType dtype);
 
+// Drops the pages under a tensor's storage if it views this file; leaves copies alone.
+void forget_mapped(const MappedFile& file, const at::Tensor& tensor);
+
 }  // namespace vmla

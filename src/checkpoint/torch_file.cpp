@@ -5,13 +5,18 @@
 
 namespace vmla {
 
-std::map<std::string, at::Tensor> read_torch_state_dict(const fs::path& path) {
-  UnpickledFile content = read_torch_archive(MappedFile::open(path));
+std::map<std::string, at::Tensor> read_torch_state_dict(
+    const std::shared_ptr<const MappedFile>& file) {
+  UnpickledFile content = read_torch_archive(file);
   check(!content.is_tensor,
         ErrorKind::Checkpoint,
         "{}: expected a dict of named tensors, got one bare tensor",
-        path.string());
+        file->path().string());
   return std::move(content.named);
+}
+
+std::map<std::string, at::Tensor> read_torch_state_dict(const fs::path& path) {
+  return read_torch_state_dict(MappedFile::open(path));
 }
 
 at::Tensor read_torch_tensor(const fs::path& path) {

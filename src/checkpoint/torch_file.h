@@ -5,15 +5,18 @@
 #include <torch/types.h>
 
 #include <map>
+#include <memory>
 #include <string>
 
-#include "base/files.h"
+#include "base/mapped_file.h"
 
 namespace vmla {
 
 // A state dict: {name: tensor}. Errors: Io (missing), Checkpoint (damage, anything but tensors,
 // legacy format, compressed entries, big endian, strides or sizes outside the storage).
 std::map<std::string, at::Tensor> read_torch_state_dict(const fs::path& path);
+std::map<std::string, at::Tensor> read_torch_state_dict(
+    const std::shared_ptr<const MappedFile>& file);
 
 // A file that holds one bare tensor.
 at::Tensor read_torch_tensor(const fs::path& path);

@@ -8,6 +8,8 @@
 
 #include "base/atomic_directory.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/output_file.h"
+#include "checkpoint/resident_memory.h"
 #include "support/expect_close.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
@@ -149,6 +151,23 @@ TEST(CheckpointWriter, CastsAndTakesAnyLayout) {
   EXPECT_EQ(loaded.tensor("none").sizes(), at::IntArrayRef({0, 4}));
 }
 
+TEST(CheckpointWriter, CastingABigTensorNeedsLittleMemory) {
+  const TempDir dir;
+  const at::Tensor big = at::ones({8192, 8192});
+  CheckpointWriter writer(dir.path(),
+                          {{"a", {8192, 8192}, at::kBFloat16}, {"b", {8192, 8192}, at::kFloat}});
+  const std::size_t before = test::memory_status("VmRSS");
+  if (!test::reset_memory_peak()) GTEST_SKIP() << "the peak of memory cannot be reset here";
+  writer.write("a", big);
+  writer.write("b", big.t());
+  writer.finish();
+  EXPECT_LT(test::memory_status("VmHWM"),
+            before + 64'000'000);  // either copy whole: 134 and 268 MB
+  const auto file = SafetensorsFile::open(dir / "model.safetensors");
+  EXPECT_EQ(file->tensor("a").min().item<float>(), 1.0F);
+  EXPECT_EQ(file->tensor("b").min().item<float>(), 1.0F);
+}
+
 TEST(CheckpointWriter, ReportsDefectsOfItsCaller) {
   const TempDir dir;
   EXPECT_TRUE(fails_with(ErrorKind::Internal, {"\"a\" twice"}, [&] {
@@ -220,6 +239,19 @@ TEST(CheckpointWriter, FullDiskLeavesNothing) {
     write_safetensors(dir / "f.safetensors", {{"a", at::zeros({10'000})}});
   }));
   EXPECT_TRUE(files_in(dir.path()).empty());
+}
+
+TEST(OutputFile, EveryWriteIsChecked) {
+  const TempDir dir;
+  EXPECT_TRUE(fails_with(ErrorKind::Io,
+                         {"/dev/full: writing failed: No space left on device"},
+                         [&] { OutputFile("/dev/full", 0).write(0, "x"); }));
+  EXPECT_TRUE(fails_with(ErrorKind::Io, {"cannot be created"}, [&] { OutputFile(dir.path(), 1); }));
+  const FileSizeLimit limit(10'000);
+  if (!limit.ok()) GTEST_SKIP() << "setrlimit failed";
+  EXPECT_TRUE(fails_with(ErrorKind::Io, {"f: writing failed"}, [&] {
+    OutputFile(dir / "f", 0).write(9'000, std::string(2'000, 'x'));
+  }));
 }
 
 TEST(SidecarFiles, CopiesWhatBelongsToTheModel) {
