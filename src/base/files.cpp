@@ -87,7 +87,7 @@ std::string human_bytes(std::uint64_t bytes) {
   static constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
   double value = static_cast<double>(bytes);
   int unit = 0;
-  while (value >= 1000.0 && unit < 4) {
+  while (value >= 999.5 && unit < 4) {
     value /= 1000.0;
     ++unit;
   }

@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/files.h"
+
 namespace vmla {
 namespace {
 
@@ -62,10 +64,17 @@ std::string Progress::render(const std::string& label,
                              int columns) {
   const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0.0;
   const double left = rate > 0 && total > done ? static_cast<double>(total - done) / rate : 0.0;
-  const std::string shown_rate = rate >= 1 || rate == 0
+  const bool bytes = unit == "B";
+  const auto amount = [bytes](std::int64_t n) {
+    return bytes ? human_bytes(static_cast<std::uint64_t>(std::max<std::int64_t>(n, 0)))
+                 : std::to_string(n);
+  };
+  const std::string shown_rate = bytes ? amount(static_cast<std::int64_t>(rate)) + "/s"
+                                 : rate >= 1 || rate == 0
                                      ? fmt::format("{:.1f} {}/s", rate, unit)
                                      : fmt::format("{:.1f} s/{}", 1 / rate, unit);
-  std::string tail = fmt::format(" {}/{} {} ETA {}", done, total, shown_rate, clock_text(left));
+  std::string tail =
+      fmt::format(" {}/{} {} ETA {}", amount(done), amount(total), shown_rate, clock_text(left));
   if (!note.empty()) tail += " " + note;
   const int width = std::clamp(columns - static_cast<int>(label.size() + tail.size()) - 3, 0, 40);
   std::string line = label;

@@ -11,6 +11,7 @@ namespace vmla {
 // Not thread-safe. The bar is wiped when the object dies, so that log lines stay readable.
 class Progress {
  public:
+  // The unit "B" shows amounts and rate as human_bytes does.
   Progress(std::string label, std::int64_t total, std::string unit = "it");
   ~Progress();
   Progress(const Progress&) = delete;

@@ -1,21 +1,29 @@
-// Where a model is: a local directory, or a hub id found in the Hugging Face cache.
+// Where a model or dataset is: a local directory, or a hub id found in the Hugging Face cache.
 #pragma once
 
+#include <optional>
 #include <string>
 
-#include "base/files.h"
+#include "hub/repository.h"
+#include "hub/settings.h"
 
 namespace vmla {
 
-struct HubLocation {
-  fs::path cache;        // HF_HUB_CACHE, else HUGGINGFACE_HUB_CACHE, else $HF_HOME/hub, else
-                         // ~/.cache/huggingface/hub
-  bool offline = false;  // HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE
-};
-HubLocation hub_location();
+// The snapshot of revision in the cache, complete or not; nothing when it is not there.
+// Errors: Io for a damaged ref.
+std::optional<fs::path> find_snapshot(const fs::path& cache,
+                                      const Repository& repository,
+                                      const std::string& revision);
 
 // "dir/with/config.json" or "org/name" (snapshot of revision, default "main").
 // Errors: Io with the cache path that was searched and the command that would download it.
-fs::path resolve_model(const std::string& model, const std::string& revision = "main");
+fs::path resolve_model(const std::string& model,
+                       const std::string& revision = "main",
+                       const HubSettings& settings = hub_settings());
+
+// The same for a dataset: any directory, or the snapshot of "org/name".
+fs::path resolve_dataset(const std::string& dataset,
+                         const std::string& revision = "main",
+                         const HubSettings& settings = hub_settings());
 
 }  // namespace vmla

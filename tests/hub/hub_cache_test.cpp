@@ -53,10 +53,10 @@ class Environment {
 
 fs::path cache_with(const Values& values) {
   const Environment environment(values);
-  return hub_location().cache;
+  return hub_settings().cache;
 }
 
-TEST(HubLocation, CacheDirectory) {
+TEST(HubSettings, CacheDirectory) {
   EXPECT_EQ(cache_with({{"HOME", "/h"}}), "/h/.cache/huggingface/hub");
   EXPECT_EQ(cache_with({{"HOME", "/h"}, {"XDG_CACHE_HOME", "/x"}}), "/x/huggingface/hub");
   EXPECT_EQ(cache_with({{"XDG_CACHE_HOME", "/x"}, {"HF_HOME", "/hf/"}}), "/hf/hub");
@@ -66,7 +66,7 @@ TEST(HubLocation, CacheDirectory) {
             "/h/.cache/huggingface/hub");
 }
 
-TEST(HubLocation, ExpandsHomeAndVariables) {
+TEST(HubSettings, ExpandsHomeAndVariables) {
   EXPECT_EQ(cache_with({{"HOME", "/h"}, {"HF_HOME", "~/models"}}), "/h/models/hub");
   EXPECT_EQ(cache_with({{"VMLA_TEST_ROOT", "/r"}, {"HF_HUB_CACHE", "$VMLA_TEST_ROOT/a"}}), "/r/a");
   EXPECT_EQ(cache_with({{"VMLA_TEST_ROOT", "/r"}, {"HF_HUB_CACHE", "/x${VMLA_TEST_ROOT}y"}}),
@@ -74,17 +74,17 @@ TEST(HubLocation, ExpandsHomeAndVariables) {
   EXPECT_EQ(cache_with({{"HF_HUB_CACHE", "/x/$VMLA_TEST_ROOT/$/${"}}), "/x/$VMLA_TEST_ROOT/$/${");
 }
 
-TEST(HubLocation, Offline) {
+TEST(HubSettings, Offline) {
   for (const char* yes : {"1", "ON", "on", "Yes", "TRUE", "true"}) {
     const Environment environment(Values{{"HF_HUB_OFFLINE", yes}});
-    EXPECT_TRUE(hub_location().offline) << yes;
+    EXPECT_TRUE(hub_settings().offline) << yes;
   }
   for (const char* no : {"", "0", "off", "no", "false", "2"}) {
     const Environment environment(Values{{"HF_HUB_OFFLINE", no}});
-    EXPECT_FALSE(hub_location().offline) << no;
+    EXPECT_FALSE(hub_settings().offline) << no;
   }
   const Environment environment(Values{{"TRANSFORMERS_OFFLINE", "1"}});
-  EXPECT_TRUE(hub_location().offline);
+  EXPECT_TRUE(hub_settings().offline);
 }
 
 const std::string kCommit = "0123456789abcdef0123456789abcdef01234567";
@@ -133,9 +133,10 @@ TEST(ResolveModel, SaysWhereItLookedAndWhatHelps) {
   const TempDir dir;
   fill_cache(dir);
   const Environment environment(Values{{"HF_HUB_CACHE", dir.path().string()}});
-  EXPECT_TRUE(fails_with(ErrorKind::Io,
-                         {"org/other", dir.path().string(), "run: vlm-mla download org/other"},
-                         [] { resolve_model("org/other"); }));
+  EXPECT_TRUE(
+      fails_with(ErrorKind::Io,
+                 {"org/other", dir.path().string(), "run: vlm-mla download --repo_id org/other"},
+                 [] { resolve_model("org/other"); }));
   EXPECT_TRUE(fails_with(ErrorKind::Io, {"org/name", "revision \"v2\"", "models--org--name"}, [] {
     resolve_model("org/name", "v2");
   }));
