@@ -13,5 +13,7 @@ void add_inspect_command(CLI::App& program);
 void add_bench_command(CLI::App& program);
 void add_rank_command(CLI::App& program);
 void add_convert_command(CLI::App& program);
+void add_download_command(CLI::App& program);
+void add_download_dataset_command(CLI::App& program);
 
 }  // namespace vmla

@@ -55,6 +55,8 @@ std::unique_ptr<CLI::App> make_app() {
   add_generate_command(*app);
   add_bench_command(*app);
   add_inspect_command(*app);
+  add_download_command(*app);
+  add_download_dataset_command(*app);
   return app;
 }
 
