@@ -54,6 +54,7 @@ std::unique_ptr<CLI::App> make_app() {
   add_convert_command(*app);
   add_generate_command(*app);
   add_bench_command(*app);
+  add_eval_command(*app);
   add_inspect_command(*app);
   add_download_command(*app);
   add_download_dataset_command(*app);

@@ -135,6 +135,23 @@ ScoreReport score_files(const ScoreRequest& request) {
   return report;
 }
 
+std::string score_table(const ScoreReport& report) {
+  std::string text = fmt::format("{:<24}{:>8}   95 % interval\n", "", "overall");
+  for (const auto& [variant, metric] : report.score.metrics.items()) {
+    text += fmt::format("{:<24}{:>8.2f}   {:.2f} to {:.2f}\n",
+                        variant,
+                        metric["overall"].get<double>(),
+                        metric["ci95"][0].get<double>(),
+                        metric["ci95"][1].get<double>());
+  }
+  const char* separator = "";
+  for (const auto& [name, count] : report.counts.items()) {
+    text += fmt::format("{}{} {}", separator, name, count.get<std::int64_t>());
+    separator = ", ";
+  }
+  return text + "\n";
+}
+
 void write_score_report(const ScoreReport& report, const fs::path& folder) {
   std::error_code ec;
   fs::create_directories(folder, ec);

@@ -47,6 +47,9 @@ struct ScoreRequest {
 
 ScoreReport score_files(const ScoreRequest& request);
 
+// Each variant's overall score with its interval, and the counts, for reading.
+std::string score_table(const ScoreReport& report);
+
 // predictions.jsonl (question_id, prediction, scores by variant), results.json and printed.txt.
 void write_score_report(const ScoreReport& report, const fs::path& folder);
 
