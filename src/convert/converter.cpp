@@ -22,6 +22,10 @@ bool is_inside(const fs::path& path, const fs::path& directory) {
   return !relative.empty() && *relative.begin() != "..";
 }
 
+bool is_cancelled(const ConversionOptions& options) {
+  return options.cancel != nullptr && *options.cancel;
+}
+
 // What --overwrite may replace: an empty directory or a model, but never the source.
 void check_output(const ConversionOptions& options) {
   std::error_code ec;
@@ -59,8 +63,9 @@ class Output {
     }
     writer_.write(stored_name(name, style_), tensor);
   }
-  void copy_rest(const Checkpoint& source) {
+  void copy_rest(const Checkpoint& source, const ConversionOptions& options) {
     for (const TensorSpec& spec : specs_) {
+      if (is_cancelled(options)) return;
       if (written_.count(spec.name) > 0) continue;
       write(spec.name, source.tensor(spec.name));
       source.forget(spec.name);
@@ -114,7 +119,7 @@ void convert_layers(const Checkpoint& source,
                     ConversionReport& report) {
   const std::int64_t layers = plan.source.text.num_hidden_layers;
   Progress progress("convert", layers, "layer");
-  for (std::int64_t i = 0; i < layers; ++i) {
+  for (std::int64_t i = 0; i < layers && !is_cancelled(options); ++i) {
     const Stopwatch watch;
     const std::string prefix = fmt::format("language_model.model.layers.{}.self_attn.", i);
     ConvertedLayer layer = convert_stored_layer(source, plan, i, prefix, options);
@@ -165,7 +170,11 @@ ConversionReport convert_checkpoint(const ConversionOptions& options) {
   copy_sidecar_files(source.dir(), directory.path());
   Output output(directory.path(), plan, source.name_style());
   convert_layers(source, plan, options, output, report);
-  output.copy_rest(source);
+  output.copy_rest(source, options);
+  if (is_cancelled(options)) {
+    report.cancelled = true;
+    return report;
+  }
   output.finish();
   if (plan.ranks.defined()) write_rank_file(directory.path() / kRopeRanksFile, plan.ranks);
   report.weight_bytes_after = static_cast<std::int64_t>(output.bytes());

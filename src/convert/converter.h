@@ -3,6 +3,7 @@
 
 #include <torch/types.h>
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 
@@ -25,12 +26,15 @@ struct ConversionOptions {
   at::ScalarType dtype = at::kBFloat16;  // of every tensor of the output
   at::Device device = at::kCPU;          // where the SVD runs
   bool overwrite = false;
+  const std::atomic<bool>* cancel = nullptr;  // looked at between layers and tensors
 };
 
 // Writes output_dir: weights in the source's naming style, config.json with "mha2mla" and
 // "vlm_mla", the source's tokenizer and processor files, rope_ranks.pth for a rank-based selection
 // (and its absolute path in qk_tensor_path, which the Python original opens; our loader looks
 // inside the directory first), conversion_report.json. output_dir appears whole or not at all.
+//
+// Cancelled, it writes nothing and says so in the report.
 //
 // Errors: Usage (selection, method or low_rank do not fit the model: nothing is clamped, since
 // loaders take C = low_rank * K from the config; output exists), Unsupported (already converted),

@@ -29,6 +29,7 @@ struct ConversionReport {
   std::int64_t weight_bytes_before = 0;
   std::int64_t weight_bytes_after = 0;
   double seconds = 0.0;
+  bool cancelled = false;  // nothing was written
 
   // with_times: the stored report leaves times out, so that equal conversions give equal bytes.
   Json json(bool with_times) const;

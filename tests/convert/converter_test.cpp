@@ -261,6 +261,16 @@ TEST(Converter, OverwriteReplacesAModel) {
   EXPECT_FALSE(fs::exists(dir / "out/left_over.txt"));
 }
 
+TEST(Converter, CancelledItLeavesNothing) {
+  const test::TempDir dir;
+  fs::create_directories(dir / "outputs");
+  const std::atomic<bool> cancel{true};
+  ConversionOptions options = golden_conversion("mha", dir / "outputs/out");
+  options.cancel = &cancel;
+  EXPECT_TRUE(convert_checkpoint(options).cancelled);
+  EXPECT_TRUE(fs::is_empty(dir / "outputs"));
+}
+
 TEST(Converter, StoresItsReport) {
   const test::TempDir dir;
   const ConversionReport report = convert_checkpoint(golden_conversion("mha", dir / "out"));

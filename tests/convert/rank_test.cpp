@@ -87,6 +87,17 @@ TEST_F(Rank, BatchSizeDoesNotChangeTheResult) {
   }
 }
 
+TEST_F(Rank, HalfPrecisionIsNear) {
+  const at::Tensor want = rank_by_2norm(options("mha")).scores;
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kHalf}) {
+    RankOptions half = options("mha");
+    half.dtype = dtype;
+    const at::Tensor scores = rank_by_2norm(half).scores;
+    EXPECT_TRUE(close(scores, want, {0, dtype == at::kHalf ? 0.005 : 0.03}));
+    EXPECT_FALSE(close(scores, want, kScores));  // it ran in that dtype
+  }
+}
+
 TEST_F(Rank, PaddingIsLeftOutOfTheMeans) {
   const auto model = load_vlm(test::golden_dir() / "models/gqa");
   const at::Tensor hidden = at::randn({2, 5, 64}).to(model->dtype());
