@@ -1,0 +1,137 @@
+// The verbs rank and convert as a user runs them.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "cli/models.h"
+
+namespace vmla::test {
+namespace {
+
+const std::string kRankData = "tests/golden/rank";
+const std::string kRanks = "tests/golden/conversion/ranks_mha.pth";
+
+std::vector<std::string> rank_arguments(const std::string& verb, const std::string& output) {
+  return {verb,
+          "--model",
+          kMha,
+          "--output_path",
+          output,
+          "--dataset",
+          kRankData + "/instruct.json",
+          "--image_root",
+          kRankData + "/images",
+          "--device",
+          "cpu",
+          "--dtype",
+          "float32"};
+}
+
+std::vector<std::string> convert_arguments(const std::string& output,
+                                           const std::vector<std::string>& more = {}) {
+  std::vector<std::string> all{
+      "convert", "--model", kMha, "--output_dir", output, "--device", "cpu"};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+TEST(RankVerb, IsAlsoCalledGenerate2norm) {
+  const TempDir dir;
+  for (const std::string verb : {"rank", "generate_2norm"}) {
+    const std::string file = (dir / verb).string();
+    const CommandResult result = run_vlm_mla(rank_arguments(verb, file));
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(slurp(file), slurp(dir / "rank"));
+    EXPECT_NE(result.out.find("6 samples used, 1 without image or question, 1 broken"),
+              std::string::npos)
+        << result.out;
+    EXPECT_NE(result.out.find(file + " [2, 4, 16]"), std::string::npos) << result.out;
+    EXPECT_NE(result.err.find("sample 000005 is not used"), std::string::npos) << result.err;
+  }
+}
+
+TEST(RankVerb, Json) {
+  const TempDir dir;
+  auto arguments = rank_arguments("rank", (dir / "ranks.pth").string());
+  arguments.insert(arguments.end(), {"--batch-size", "4", "--json"});
+  const CommandResult result = run_vlm_mla(arguments);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json json = parse_json(result.out, "stdout");
+  EXPECT_EQ(json.at("samples").at("used"), 6);
+  EXPECT_EQ(json.at("broken")[0].at("id"), "000005");
+  EXPECT_EQ(json.at("output_path"), (dir / "ranks.pth").string());
+}
+
+TEST(RankVerb, ErrorsHaveTheirExitCodes) {
+  const TempDir dir;
+  const std::string file = (dir / "ranks.pth").string();
+  auto arguments = rank_arguments("rank", file);
+  arguments.insert(arguments.end(), {"--dataset", (dir / "none.json").string()});
+  EXPECT_EQ(run_vlm_mla(arguments).exit_code, 3);
+  arguments = rank_arguments("rank", file);
+  arguments.insert(arguments.end(), {"--model", converted_model()});
+  const CommandResult converted = run_vlm_mla(arguments);
+  EXPECT_EQ(converted.exit_code, 6);
+  EXPECT_NE(converted.err.find("has latent attention already"), std::string::npos) << converted.err;
+  EXPECT_FALSE(fs::exists(file));
+}
+
+TEST(ConvertVerb, ReportsAndStoresTheReport) {
+  const TempDir dir;
+  const std::string out = (dir / "out").string();
+  const CommandResult result = run_vlm_mla(convert_arguments(out,
+                                                             {"--partial_rope_version",
+                                                              "2-norm",
+                                                              "--rope_dim_for_mla",
+                                                              "8",
+                                                              "--qk_tensor_path",
+                                                              kRanks,
+                                                              "--low_rank",
+                                                              "4",
+                                                              "--json"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  Json json = parse_json(result.out, "stdout");
+  EXPECT_EQ(json.at("output_dir"), out);
+  EXPECT_EQ(json.at("dtype"), "bfloat16");
+  EXPECT_EQ(json.at("kv_bytes_per_token").at("after"), 2 * 4 * (8 + 4) * 2);
+  json.erase("output_dir");
+  json.erase("seconds");
+  for (Json& layer : json.at("layers")) layer.erase("seconds");
+  EXPECT_EQ(json, read_json(dir / "out/conversion_report.json"));
+}
+
+TEST(ConvertVerb, DefaultsAreTheOriginals) {
+  const TempDir dir;
+  const CommandResult result = run_vlm_mla(convert_arguments((dir / "out").string()));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json config = read_json(dir / "out/config.json");
+  EXPECT_EQ(config.at("torch_dtype"), "bfloat16");
+  const Json mla = config.at("mha2mla");
+  EXPECT_EQ(mla.at("partial_rope_version"), "high");
+  EXPECT_EQ(mla.at("rope_dim_for_mla"), 16);
+  EXPECT_EQ(mla.at("uniform_start_point"), 0);
+  EXPECT_EQ(mla.at("svd_init_method"), "joint");
+  EXPECT_EQ(mla.at("low_rank"), 8);
+  EXPECT_NE(result.out.find("KV cache per token"), std::string::npos) << result.out;
+}
+
+TEST(ConvertVerb, ErrorsHaveTheirExitCodes) {
+  const TempDir dir;
+  const std::string out = (dir / "out").string();
+  for (const auto& [more, code] : std::vector<std::pair<std::vector<std::string>, int>>{
+           {{"--low_rank", "0"}, 2},
+           {{"--rope_dim_for_mla", "7"}, 2},
+           {{"--svd_init_method", "qr"}, 2},
+           {{"--torch_dtype", "int8"}, 2},
+           {{"--partial_rope_version", "2-norm"}, 2},
+           {{"--model", out}, 3},
+           {{"--model", converted_model()}, 6}}) {
+    const CommandResult result = run_vlm_mla(convert_arguments(out, more));
+    EXPECT_EQ(result.exit_code, code) << more[0] << ": " << result.err;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    EXPECT_TRUE(fs::is_empty(dir.path())) << more[0];
+  }
+}
+
+}  // namespace
+}  // namespace vmla::test
