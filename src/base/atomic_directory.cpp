@@ -44,11 +44,13 @@ AtomicDirectory::~AtomicDirectory() {
   fs::remove_all(temporary_, ec);
 }
 
-void AtomicDirectory::commit() {
-  for (const auto& entry : fs::recursive_directory_iterator(temporary_)) {
-    if (entry.is_regular_file() || entry.is_directory()) sync_path(entry.path());
+void AtomicDirectory::commit(bool sync) {
+  if (sync) {
+    for (const auto& entry : fs::recursive_directory_iterator(temporary_)) {
+      if (entry.is_regular_file() || entry.is_directory()) sync_path(entry.path());
+    }
+    sync_path(temporary_);
   }
-  sync_path(temporary_);
   std::error_code ec;
   if (fs::exists(target_, ec)) {
     check(

@@ -19,7 +19,8 @@ class AtomicDirectory {
 
   const fs::path& path() const { return temporary_; }
   const fs::path& target() const { return target_; }
-  void commit();
+  // sync = false spares the fsyncs, for thousands of small files that can be made again.
+  void commit(bool sync = true);
 
  private:
   fs::path target_;

@@ -2,7 +2,7 @@
 
 #include "data/benchmark_files.h"
 #include "data/benchmark_records.h"
-#include "data/vqa_dataset.h"
+#include "data/vqa_image_name.h"
 
 namespace vmla {
 
