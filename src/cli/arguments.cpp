@@ -49,7 +49,14 @@ const CLI::App* find_verb(const CLI::App& program, const std::string& name) {
 
 std::vector<std::string> normalise_arguments(const CLI::App& program,
                                              std::vector<std::string> arguments) {
-  const CLI::App* verb = find_verb(program, verb_of(arguments));
+  const std::string name_of_verb = verb_of(arguments);
+  const CLI::App* verb = find_verb(program, name_of_verb);
+  if (verb != nullptr) {
+    // "eval score": a verb of the verb stands right behind it.
+    const auto behind = std::find(arguments.begin(), arguments.end(), name_of_verb) + 1;
+    const CLI::App* nested = behind == arguments.end() ? nullptr : find_verb(*verb, *behind);
+    if (nested != nullptr) verb = nested;
+  }
   std::vector<std::string> out;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     std::string token = arguments[i];

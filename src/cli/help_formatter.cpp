@@ -56,8 +56,9 @@ std::string option_entry(const CLI::Option& option) {
 std::string HelpFormatter::make_help(const CLI::App* app,
                                      std::string /*name*/,
                                      CLI::AppFormatMode /*mode*/) const {
-  const CLI::App* parent = app->get_parent();
-  std::string usage = (parent != nullptr ? parent->get_name() + " " : "") + app->get_name();
+  std::string usage = app->get_name();
+  for (const CLI::App* parent = app->get_parent(); parent; parent = parent->get_parent())
+    usage = parent->get_name() + " " + usage;
   std::string positionals;
   std::string flags;
   for (const CLI::Option* option : app->get_options()) {

@@ -60,7 +60,7 @@ bool scienceqa_equal_lmms(std::string_view text, std::string_view letter);
 std::string gqa_answer(std::string_view text);
 std::string gqa_answer_lmms(std::string_view text);
 
-// [low, high]
+// [low, high], scaled and rounded to two digits
 Json interval_json(const Interval& interval, double scale = 1.0);
 double mean(const std::vector<double>& values);
 

@@ -105,7 +105,7 @@ BenchmarkScore score_vqa(const AnsweredSamples& samples,
 }
 
 Json interval_json(const Interval& interval, double scale) {
-  return Json::array({interval.low * scale, interval.high * scale});
+  return Json::array({py_round(interval.low * scale, 2), py_round(interval.high * scale, 2)});
 }
 
 double mean(const std::vector<double>& values) {
