@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "input/processor_config.h"
 #include "input/resize.h"
@@ -114,6 +116,7 @@ ModelInput Processor::process(const std::string& prompt, const std::vector<Image
   ModelInput input;
   input.input_ids = tokenizer_->encode(expand_image_tokens(prompt));
   std::vector<at::Tensor> tensors;
+  tensors.reserve(images.size());
   for (const Image& image : images) tensors.push_back(pixel_values(image));
   if (!tensors.empty()) input.pixel_values = at::stack(tensors);
   return input;

@@ -43,8 +43,8 @@ Taps make_taps(int in_size, int out_size) {
   for (int out = 0; out < out_size; ++out) {
     const double center = (out + 0.5) * scale;
     const double inverse = 1.0 / filter_scale;
-    const int first = std::max(0, static_cast<int>(center - support + 0.5));
-    const int last = std::min(in_size, static_cast<int>(center + support + 0.5));
+    const int first = std::max(0, static_cast<int>(std::floor(center - support + 0.5)));
+    const int last = std::min(in_size, static_cast<int>(std::floor(center + support + 0.5)));
     double total = 0.0;
     for (int i = 0; i < last - first; ++i) {
       row[i] = bicubic((i + first - center + 0.5) * inverse);

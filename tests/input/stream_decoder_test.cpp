@@ -30,7 +30,9 @@ TEST(StreamDecoder, PiecesJoinToTheDecodedText) {
   for (int round = 0; round < 200; ++round) {
     std::vector<std::int64_t> ids(round % 40);
     // Byte tokens, special tokens and ids without a token are frequent among these.
-    for (auto& id : ids) id = random() % 3 == 0 ? 3 + random() % 256 : random() % 515;
+    for (auto& id : ids) {
+      id = static_cast<std::int64_t>(random() % 3 == 0 ? 3 + random() % 256 : random() % 515);
+    }
     for (const bool skip : {false, true})
       EXPECT_EQ(streamed(*tokenizer, ids, skip), tokenizer->decode(ids, skip));
   }
