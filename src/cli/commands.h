@@ -15,9 +15,13 @@ void add_rank_command(CLI::App& program);
 void add_convert_command(CLI::App& program);
 void add_download_command(CLI::App& program);
 void add_download_dataset_command(CLI::App& program);
+void add_train_command(CLI::App& program);
 void add_eval_command(CLI::App& program);
+void add_make_data_command(CLI::App& program);
 
 // The verbs below `eval` that need no model: score, compare.
 void add_eval_score(CLI::App& eval_app);
+// What `eval` does by itself: a model on a benchmark.
+void add_eval_run(CLI::App& eval_app);
 
 }  // namespace vmla
