@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/quote.h"
+#include "base/stopwatch.h"
 
 namespace vmla {
 namespace {
@@ -55,10 +56,13 @@ struct Exchange {
   const std::atomic<bool>* stop;
   HttpReply reply;
   std::exception_ptr thrown;
+  Stopwatch silence;  // since the last byte came, or was dealt with
+  bool timed_out = false;
 };
 
 std::size_t on_header(char* data, std::size_t, std::size_t size, void* context) {
   auto& exchange = *static_cast<Exchange*>(context);
+  exchange.silence.reset();
   std::string_view line(data, size);
   while (!line.empty() && (line.back() == '\r' || line.back() == '\n')) line.remove_suffix(1);
   if (line.substr(0, 5) == "HTTP/") {
@@ -90,12 +94,17 @@ std::size_t on_body(char* data, std::size_t, std::size_t size, void* context) {
     exchange.thrown = std::current_exception();
     return 0;
   }
+  exchange.silence.reset();
   return size;
 }
 
+// libcurl calls this at least once a second. Its own low-speed limit averages over several seconds
+// and notices silence late.
 int on_progress(void* context, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
-  const auto& exchange = *static_cast<const Exchange*>(context);
-  return exchange.stop != nullptr && exchange.stop->load() ? 1 : 0;
+  auto& exchange = *static_cast<Exchange*>(context);
+  exchange.timed_out = exchange.silence.seconds() > exchange.request.timeout;
+  const bool stopped = exchange.stop != nullptr && exchange.stop->load();
+  return stopped || exchange.timed_out ? 1 : 0;
 }
 
 using Url = std::unique_ptr<CURLU, decltype(&curl_url_cleanup)>;
@@ -147,9 +156,8 @@ HttpConnection::~HttpConnection() = default;
 HttpReply HttpConnection::perform(const HttpRequest& request) {
   CURL* curl = handle_->curl.get();
   curl_easy_reset(curl);  // keeps open connections
-  Exchange exchange{request, handle_->stop, {}, nullptr};
+  Exchange exchange{request, handle_->stop, {}, nullptr, {}, false};
   char message[CURL_ERROR_SIZE] = "";
-  const long seconds = std::max(1L, std::lround(std::ceil(request.timeout)));
 
   curl_slist* lines = nullptr;
   for (const std::string& header : request.headers)
@@ -173,9 +181,7 @@ HttpReply HttpConnection::perform(const HttpRequest& request) {
   curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message);
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, seconds);
-  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, seconds);
+  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, std::lround(request.timeout * 1000));
   if (!handle_->proxy) curl_easy_setopt(curl, CURLOPT_PROXY, "");
 
   const CURLcode code = curl_easy_perform(curl);
@@ -183,6 +189,10 @@ HttpReply HttpConnection::perform(const HttpRequest& request) {
   if (code != CURLE_OK) {
     exchange.reply.failure = one_line(*message != '\0' ? message : curl_easy_strerror(code));
     exchange.reply.transient = may_pass(code);
+    if (exchange.timed_out) {
+      exchange.reply.failure = fmt::format("no byte came for {:.3g} s", request.timeout);
+      exchange.reply.transient = true;
+    }
   }
   return exchange.reply;
 }

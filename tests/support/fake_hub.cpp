@@ -147,6 +147,7 @@ struct FakeHub::Server {
       reply.headers["Content-Length"] = std::to_string(reply.body.size());
     for (const auto& [name, value] : reply.headers) head += name + ": " + value + "\r\n";
     if (!send_all(fd, head + "\r\n") || request.method == "HEAD") return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(reply.pause_ms));
     const std::size_t bytes =
         reply.cut_after < 0 ? reply.body.size() : static_cast<std::size_t>(reply.cut_after);
     if (!send_all(fd, reply.body.substr(0, bytes))) return;
@@ -212,8 +213,9 @@ HubReply FakeHub::answer(const HubRequest& request) const {
   for (const std::string prefix : {"/api/models/", "/api/datasets/"}) {
     if (!starts_with(request.target, prefix)) continue;
     const std::string rest = request.target.substr(prefix.size());
-    if (!starts_with(rest, "org/name/revision/")) return missing("RepoNotFound");
-    const std::string revision = decoded(rest.substr(std::string("org/name/revision/").size()));
+    if (!starts_with(rest, repository + "/revision/")) return missing("RepoNotFound");
+    const std::string revision =
+        decoded(rest.substr(repository.size() + std::string("/revision/").size()));
     if (revision != "main" && revision != "refs/pr/1" && revision != commit)
       return missing("RevisionNotFound");
     reply.body = "{\"sha\": \"" + commit + "\", \"siblings\": [";
@@ -233,7 +235,7 @@ HubReply FakeHub::answer(const HubRequest& request) const {
   }
   std::string rest = request.target;
   if (starts_with(rest, "/datasets")) rest.erase(0, 9);
-  const std::string prefix = "/org/name/resolve/" + commit + "/";
+  const std::string prefix = "/" + repository + "/resolve/" + commit + "/";
   if (!starts_with(rest, prefix)) return missing("RepoNotFound");
   const auto file = files.find(decoded(rest.substr(prefix.size())));
   if (file == files.end()) return missing("EntryNotFound");

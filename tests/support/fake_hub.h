@@ -49,7 +49,8 @@ class FakeHub {
   std::string endpoint() const;  // http://127.0.0.1:PORT
   std::string cdn() const;       // http://localhost:PORT
 
-  // Of "org/name" as a model and as a dataset. Set it up before the first request.
+  // One repository, as a model and as a dataset. Set it up before the first request.
+  std::string repository = "org/name";
   std::map<std::string, HubFile> files;
   std::string commit = "0123456789abcdef0123456789abcdef01234567";
   Tamper tamper;
