@@ -36,9 +36,9 @@ void write_tensor(OutputFile& file, std::uint64_t offset, at::Tensor tensor, at:
   }
 }
 
-std::string shard_name(std::size_t index, std::size_t count) {
-  return count == 1 ? "model.safetensors"
-                    : fmt::format("model-{:05}-of-{:05}.safetensors", index + 1, count);
+std::string shard_name(const std::string& stem, std::size_t index, std::size_t count) {
+  return count == 1 ? stem + ".safetensors"
+                    : fmt::format("{}-{:05}-of-{:05}.safetensors", stem, index + 1, count);
 }
 
 }  // namespace
@@ -51,6 +51,7 @@ struct CheckpointWriter::State {
     std::unique_ptr<OutputFile> file;
   };
   fs::path dir;
+  std::string stem;
   std::vector<Shard> shards;
   std::unordered_map<std::string, std::size_t> shard_of;
   std::set<std::string> written;
@@ -59,10 +60,12 @@ struct CheckpointWriter::State {
 
 CheckpointWriter::CheckpointWriter(fs::path dir,
                                    std::vector<TensorSpec> specs,
-                                   std::uint64_t max_shard_bytes)
+                                   std::uint64_t max_shard_bytes,
+                                   std::string stem)
     : state_(std::make_unique<State>()) {
   State& state = *state_;
   state.dir = std::move(dir);
+  state.stem = std::move(stem);
   state.shards.emplace_back();
   std::uint64_t in_shard = 0;
   for (TensorSpec& spec : specs) {
@@ -82,7 +85,7 @@ CheckpointWriter::CheckpointWriter(fs::path dir,
   }
   for (std::size_t i = 0; i < state.shards.size(); ++i) {
     State::Shard& shard = state.shards[i];
-    shard.name = shard_name(i, state.shards.size());
+    shard.name = shard_name(state.stem, i, state.shards.size());
     shard.header = make_safetensors_header(shard.tensors, {{"format", "pt"}});
     std::uint64_t size = shard.header.size();
     for (const auto& [name, info] : shard.tensors) size += info.bytes();
@@ -131,7 +134,8 @@ void CheckpointWriter::finish() {
     shard.file->close();
   }
   if (state.shards.size() > 1) {
-    write_shard_index(state.dir / "model.safetensors.index.json", weight_map, state.total);
+    write_shard_index(
+        state.dir / (state.stem + ".safetensors.index.json"), weight_map, state.total);
   }
 }
 

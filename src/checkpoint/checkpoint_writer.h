@@ -25,10 +25,12 @@ struct TensorSpec {
 // save_pretrained writes them.
 class CheckpointWriter {
  public:
-  // dir must exist (usually AtomicDirectory::path()). Shards are filled in the order of specs.
+  // dir must exist (usually AtomicDirectory::path()). Shards are filled in the order of specs. stem
+  // stands for "model" in the files' names.
   CheckpointWriter(fs::path dir,
                    std::vector<TensorSpec> specs,
-                   std::uint64_t max_shard_bytes = 5'000'000'000ULL);
+                   std::uint64_t max_shard_bytes = 5'000'000'000ULL,
+                   std::string stem = "model");
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;

@@ -8,8 +8,12 @@ namespace vmla {
 namespace {
 
 // What training tools leave beside a model; it belongs to the run, not to the model.
-constexpr std::array<std::string_view, 4> kTrainingLeftovers = {
-    "trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"};
+constexpr std::array<std::string_view, 6> kTrainingLeftovers = {"trainer_state.json",
+                                                                "training_args.json",
+                                                                "all_results.json",
+                                                                "train_results.json",
+                                                                "eval_results.json",
+                                                                "loss.svg"};
 constexpr std::array<std::string_view, 9> kNotSidecars = {
     ".safetensors", ".bin", ".pt", ".pth", ".index.json", ".ckpt", ".h5", ".msgpack", ".gguf"};
 

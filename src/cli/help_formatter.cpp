@@ -62,6 +62,7 @@ std::string HelpFormatter::make_help(const CLI::App* app,
   std::string positionals;
   std::string flags;
   for (const CLI::Option* option : app->get_options()) {
+    if (option->get_group().empty()) continue;  // accepted, but not worth a line
     if (option->get_positional()) {
       usage += " " + option->get_name(true, false);
       positionals += option_entry(*option);

@@ -52,6 +52,7 @@ std::unique_ptr<CLI::App> make_app() {
   app->footer("Each verb has its own --help. Flags may be written with - for _.");
   add_rank_command(*app);
   add_convert_command(*app);
+  add_train_command(*app);
   add_generate_command(*app);
   add_bench_command(*app);
   add_eval_command(*app);

@@ -23,12 +23,31 @@ double half_cosine(double progress, double cycles) {
 
 }  // namespace
 
+std::string schedule_kind_name(ScheduleKind kind) {
+  switch (kind) {
+    case ScheduleKind::Linear:
+      return "linear";
+    case ScheduleKind::Cosine:
+      return "cosine";
+    case ScheduleKind::Constant:
+      return "constant";
+    case ScheduleKind::ConstantWithWarmup:
+      return "constant_with_warmup";
+    case ScheduleKind::Wsd:
+      return "wsd";
+  }
+  return "?";
+}
+
 ScheduleKind parse_schedule_kind(const std::string& name) {
-  if (name == "linear") return ScheduleKind::Linear;
-  if (name == "cosine") return ScheduleKind::Cosine;
-  if (name == "constant") return ScheduleKind::Constant;
-  if (name == "constant_with_warmup") return ScheduleKind::ConstantWithWarmup;
-  if (name == "wsd" || name == "warmup_stable_decay") return ScheduleKind::Wsd;
+  if (name == "warmup_stable_decay") return ScheduleKind::Wsd;  // transformers' name
+  for (const ScheduleKind kind : {ScheduleKind::Linear,
+                                  ScheduleKind::Cosine,
+                                  ScheduleKind::Constant,
+                                  ScheduleKind::ConstantWithWarmup,
+                                  ScheduleKind::Wsd}) {
+    if (name == schedule_kind_name(kind)) return kind;
+  }
   fail(
       ErrorKind::Usage,
       "--lr_scheduler_type: expected linear, cosine, constant, constant_with_warmup or wsd, got {}",

@@ -26,6 +26,7 @@ struct ScheduleOptions {
 // "linear", "cosine", "constant", "constant_with_warmup", "wsd" ("warmup_stable_decay").
 // Errors: ErrorKind::Usage.
 ScheduleKind parse_schedule_kind(const std::string& name);
+std::string schedule_kind_name(ScheduleKind kind);
 // HF's --lr_scheduler_kwargs, such as {"num_decay_steps": 50, "decay_type": "cosine"}. Errors:
 // ErrorKind::Usage for a key that the schedule does not have.
 void apply_schedule_kwargs(const Json& kwargs, ScheduleOptions& options);
