@@ -38,10 +38,10 @@ std::vector<std::string> convert_arguments(const std::string& output,
 TEST(RankVerb, IsAlsoCalledGenerate2norm) {
   const TempDir dir;
   for (const std::string verb : {"rank", "generate_2norm"}) {
-    const std::string file = (dir / verb).string();
+    const std::string file = (dir.path() / verb / "ranks.pth").string();
     const CommandResult result = run_vlm_mla(rank_arguments(verb, file));
     ASSERT_EQ(result.exit_code, 0) << result.err;
-    EXPECT_EQ(slurp(file), slurp(dir / "rank"));
+    EXPECT_EQ(slurp(file), slurp(dir / "rank/ranks.pth"));
     EXPECT_NE(result.out.find("6 samples used, 1 without image or question, 1 broken"),
               std::string::npos)
         << result.out;
