@@ -43,11 +43,9 @@ std::string render_vicuna_v1(const std::vector<ChatTurn>& turns, bool add_genera
     check(turn.role != "system",
           ErrorKind::Usage,
           "role: expected \"system\" only as the first turn");
-    if (turn.role == "user") {
-      prompt += "USER: " + image_lines(turn.images) + turn.text + " ";
-    } else {
-      prompt += "ASSISTANT: " + turn.text + "</s>";
-    }
+    const bool user = turn.role == "user";
+    prompt += user ? "USER: " : "ASSISTANT: ";
+    prompt += image_lines(turn.images) + turn.text + (user ? " " : "</s>");
   }
   return add_generation_prompt ? prompt + "ASSISTANT:" : prompt;
 }

@@ -21,9 +21,11 @@ struct Image {
 constexpr std::int64_t kMaxImagePixels = 178'956'970;
 
 // JPEG, PNG, WebP, told apart by their first bytes and converted as Pillow's open().convert("RGB")
-// does: alpha is dropped, palettes are looked up, grey is repeated, 16 bits are cut to 8; EXIF
-// orientation is ignored. Errors: ErrorKind::Io naming subject (empty, truncated, unknown format,
-// larger than 178,956,970 pixels).
+// does, to the last bit: alpha is dropped, palettes are looked up, grey is repeated, 16 bits are
+// cut to 8 (grey alone is clipped at 255), CMYK is taken for Adobe's, an animation gives its first
+// frame. EXIF orientation is ignored; the first picture that has one is mentioned in the log.
+// Errors: ErrorKind::Io naming subject (empty, truncated, unknown format, more than
+// kMaxImagePixels).
 Image decode_image(std::span<const std::byte> bytes, const std::string& subject);
 Image load_image(const fs::path& path);
 
