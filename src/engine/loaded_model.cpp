@@ -20,13 +20,6 @@ void check_same_model(const fs::path& dir, const Processor& processor, const Mod
         dir.string(),
         config.image_token_id,
         image_token);
-  check(processor.tokens_per_image() == config.tokens_per_image(),
-        ErrorKind::Config,
-        "{}: processor_config.json: expected {} tokens an image as config.json says, got {} "
-        "(patch_size, num_additional_image_tokens or vision_feature_select_strategy is off)",
-        dir.string(),
-        config.tokens_per_image(),
-        processor.tokens_per_image());
   const ImageProcessorConfig& image = processor.image_config();
   const bool crops = image.do_center_crop;
   const std::int64_t height = crops ? image.crop_height : image.fixed_height;
@@ -37,8 +30,15 @@ void check_same_model(const fs::path& dir, const Processor& processor, const Mod
         dir.string(),
         config.vision.image_size,
         config.vision.image_size,
-        width,
-        height);
+        height,
+        width);
+  check(processor.tokens_per_image() == config.tokens_per_image(),
+        ErrorKind::Config,
+        "{}: processor_config.json: expected {} tokens an image as config.json says, got {} "
+        "(patch_size, num_additional_image_tokens or vision_feature_select_strategy is off)",
+        dir.string(),
+        config.tokens_per_image(),
+        processor.tokens_per_image());
 }
 
 }  // namespace

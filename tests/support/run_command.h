@@ -22,4 +22,9 @@ CommandResult run_vlm_mla(std::vector<std::string> arguments,
                           const std::string& input = {},
                           const std::vector<std::string>& env = {});
 
+// The program as a function. Once set, run_vlm_mla calls it in a forked child, on one thread,
+// instead of starting the binary: loading libtorch takes longer than most runs.
+using Program = int (*)(int argc, const char* const* argv);
+void run_vlm_mla_by(Program program);
+
 }  // namespace vmla::test

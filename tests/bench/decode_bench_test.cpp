@@ -1,0 +1,73 @@
+#include "bench/decode_bench.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "support/tiny_model.h"
+
+namespace vmla::test {
+namespace {
+
+// Counts calls; each run "takes" 100 bytes more than the one before.
+class FakeProbe final : public MemoryProbe {
+ public:
+  std::int64_t current_bytes() override { return 1000; }
+  void reset_peak() override { ++runs; }
+  std::int64_t peak_bytes() override { return 1000 + 100 * runs; }
+  void release_cached() override { ++releases; }
+  const char* method() const override { return "fake"; }
+  int runs = 0;
+  int releases = 0;
+};
+
+TEST(DecodeBench, TakesMediansOverTheRuns) {
+  TinyShape shape;
+  shape.mla = SvdMethod::Joint;
+  const auto model = make_tiny_model(shape);
+  const Generator generator(*model, nullptr, {});
+  FakeProbe probe;
+  BenchSettings settings;
+  settings.max_new_tokens = 7;
+  settings.num_runs = 3;
+  const auto m = measure_generation(
+      generator, 12345, synthetic_prompts(model->config(), 2, 6), settings, probe);
+  EXPECT_EQ(probe.runs, 3);
+  EXPECT_EQ(probe.releases, 3);
+  EXPECT_EQ(m.overhead_bytes, 200);
+  EXPECT_EQ(m.peak_bytes(), 12345 + 200);
+  EXPECT_EQ(m.batch_size, 2);
+  EXPECT_EQ(m.prompt_tokens, 6);
+  EXPECT_EQ(m.output_tokens, 7);
+  EXPECT_EQ(m.kv_bytes_per_token, 2 * 4 * (8 + 4) * 4);
+  EXPECT_EQ(m.kv_cache_bytes, 2 * (6 + 6) * m.kv_bytes_per_token);
+}
+
+TEST(DecodeBench, WithoutForcedLengthEndTokensEnd) {
+  const auto model = make_tiny_model({});
+  const auto prompts = synthetic_prompts(model->config(), 1, 6);
+  FakeProbe probe;
+  BenchSettings settings;
+  settings.max_new_tokens = 12;
+  settings.num_runs = 1;
+  GeneratorOptions options;
+  for (std::int64_t id = 0; id < 128; ++id) options.end_ids.push_back(id);
+  const Generator generator(*model, nullptr, options);
+  EXPECT_EQ(measure_generation(generator, 0, prompts, settings, probe).output_tokens, 12);
+  settings.force_length = false;
+  EXPECT_EQ(measure_generation(generator, 0, prompts, settings, probe).output_tokens, 1);
+}
+
+TEST(DecodeBench, SyntheticPromptsAreRepeatableAndHoldNoImage) {
+  const ModelConfig config = tiny_config({});
+  const auto prompts = synthetic_prompts(config, 3, 400);
+  ASSERT_EQ(prompts.size(), 3U);
+  EXPECT_EQ(synthetic_prompts(config, 3, 400)[2].input_ids, prompts[2].input_ids);
+  EXPECT_NE(prompts[0].input_ids, prompts[1].input_ids);
+  for (const auto& prompt : prompts) {
+    EXPECT_EQ(prompt.input_ids.size(), 400U);
+    for (const auto id : prompt.input_ids) EXPECT_TRUE(id >= 0 && id < 127) << id;
+  }
+}
+
+}  // namespace
+}  // namespace vmla::test
