@@ -129,6 +129,10 @@ void run_train(TrainVerbOptions& o) {
   training.random_init = o.init == "random";
   if (o.conversation != "auto") training.conversation = parse_chat_style(o.conversation);
   check_training_options(training);
+  check(o.nproc_per_node >= 0,
+        ErrorKind::Usage,
+        "--nproc_per_node: expected 0 or more, got {}",
+        o.nproc_per_node);
   if (o.nproc_per_node > 0 && read_rank_layout().launcher.empty()) {
     const int code = launch_ranks(o.nproc_per_node);
     if (code != 0) throw CLI::RuntimeError(code);
