@@ -63,6 +63,21 @@ TEST(FineTune, LearnsAndWritesAModel) {
   }
 }
 
+// As with transformers' schedulers the first step of a warm-up has a learning rate of 0.
+TEST(FineTune, WarmupBeginsAtZero) {
+  const TempDir dir;
+  TrainingOptions options = small_options(dir, "out");
+  options.max_steps = 1;
+  options.schedule.warmup_steps = 5;
+  run(options);
+  EXPECT_TRUE(same_weights(weights_of(dir / "out"), weights_of(options.model_path)));
+  options.schedule.warmup_steps = 0;
+  options.schedule.warmup_ratio = 0;
+  options.overwrite_output_dir = true;
+  run(options);
+  EXPECT_FALSE(same_weights(weights_of(dir / "out"), weights_of(options.model_path)));
+}
+
 TEST(FineTune, AccumulationEqualsALargerBatch) {
   const TempDir dir;
   TrainingOptions four = small_options(dir, "four"), one = small_options(dir, "one");

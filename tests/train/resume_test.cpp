@@ -37,7 +37,8 @@ struct Case {
   std::string name;
   bool bf16 = false;
   bool masters = true;
-  std::int64_t stop = 1;  // the step after which it is interrupted
+  std::int64_t stop = 1;      // the step after which it is interrupted
+  std::string model = "mha";  // stored in fp32; gqa in bf16
 };
 
 class Resume : public ::testing::TestWithParam<Case> {};
@@ -47,6 +48,7 @@ class Resume : public ::testing::TestWithParam<Case> {};
 TEST_P(Resume, EqualsAnUninterruptedRun) {
   const TempDir dir;
   TrainingOptions options = small_options(dir, "whole");
+  options.model_path = golden_dir() / "models" / GetParam().model;
   options.bf16 = GetParam().bf16;
   options.master_weights = GetParam().masters;
   options.saving = Cadence::Steps;
@@ -83,7 +85,9 @@ INSTANTIATE_TEST_SUITE_P(Cases,
                          ::testing::Values(Case{"middle_of_a_log_window", false, true, 1},
                                            Case{"end_of_an_epoch", false, true, 3},
                                            Case{"bf16_with_masters", true, true, 4},
-                                           Case{"bf16_without_masters", true, false, 4}),
+                                           Case{"bf16_without_masters", true, false, 4},
+                                           Case{"bf16_file_with_masters", true, true, 4, "gqa"},
+                                           Case{"bf16_file_of_fp32", false, true, 4, "gqa"}),
                          [](const auto& c) { return c.param.name; });
 
 TEST(Checkpoints, OldOnesAreRemoved) {
