@@ -72,12 +72,13 @@ int parse_and_run(CLI::App& app, const std::vector<std::string>& given) {
   const std::vector<std::string> arguments = normalise_arguments(app, given);
   const std::string verb = verb_of(arguments);
   const bool known = find_verb(app, verb) != nullptr;
-  const bool flags_only = verb.empty() && !arguments.empty();
-  check(known || flags_only,
+  const std::string first = arguments.empty() ? "none" : arguments.front();
+  const bool is_question = first == "-h" || first == "--help" || first == "--version";
+  check(known || (verb.empty() && is_question),
         ErrorKind::Usage,
         "verb: expected one of {}, got {}",
         known_verbs(app),
-        verb.empty() ? "none" : verb);
+        verb.empty() ? first : verb);
   try {
     // The parser takes its arguments from the back.
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
