@@ -8,7 +8,7 @@
 #include "checkpoint/resident_memory.h"
 #include "checkpoint/safetensors_bytes.h"
 #include "checkpoint/shard_index.h"
-#include "checkpoint/zip_bytes.h"
+#include "checkpoint/torch_file_bytes.h"
 #include "support/expect_close.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
@@ -254,19 +254,6 @@ std::size_t resident_bytes() {
   return test::memory_status("VmRSS");
 }
 
-// A state dict {"w": uint8 [count]} of zeros.
-std::string big_torch_file(std::uint32_t count) {
-  const auto text = [](const std::string& value) {
-    return "X" + test::le(value.size(), 4) + value;
-  };
-  const std::string number = "J" + test::le(count, 4);
-  const std::string pickle = "\x80\x02}" + text("w") + "ctorch._utils\n_rebuild_tensor_v2\n((" +
-                             text("storage") + "ctorch\nByteStorage\n" + text("0") + text("cpu") +
-                             number + "tQK" + std::string(1, '\0') + number + "\x85K\1\x85\x89" +
-                             "ccollections\nOrderedDict\n)RtRs.";
-  return test::zip_bytes({{"w/data.pkl", pickle}, {"w/data/0", std::string(count, '\0')}});
-}
-
 TEST(Checkpoint, ForgetLetsPagesGo) {
   constexpr std::uint32_t kCount = 64 << 20;
   for (const bool safetensors : {true, false}) {
@@ -275,7 +262,7 @@ TEST(Checkpoint, ForgetLetsPagesGo) {
     if (safetensors) {
       write_safetensors(dir / "model.safetensors", {{"w", at::zeros({kCount}, at::kByte)}});
     } else {
-      dir.write("pytorch_model.bin", big_torch_file(kCount));
+      dir.write("pytorch_model.bin", test::torch_file_bytes(kCount, std::string(kCount, '\0')));
     }
     const Checkpoint loaded = Checkpoint::open(dir.path());
     const std::size_t before = resident_bytes();

@@ -116,6 +116,7 @@ TEST(SafetensorsFile, BooleansBecomeZeroOrOne) {
   const at::Tensor got =
       open_bytes(dir, safetensors_bytes(header, std::string("\x00\x01\xff", 3)))->tensor("a");
   EXPECT_TRUE(same_bits(got, at::tensor({0, 1, 1}).to(at::kBool)));
+  EXPECT_TRUE(got.view(at::kByte).equal(at::tensor({0, 1, 1}).to(at::kByte)));  // not 255
 }
 
 TEST(SafetensorsFile, KeepsNanAndInf) {

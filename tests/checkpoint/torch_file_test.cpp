@@ -6,6 +6,7 @@
 #include <random>
 
 #include "checkpoint/safetensors_file.h"
+#include "checkpoint/torch_file_bytes.h"
 #include "checkpoint/zip_reader.h"
 #include "support/expect_close.h"
 #include "support/expect_error.h"
@@ -122,6 +123,29 @@ TEST(TorchFile, OtherFiles) {
   EXPECT_TRUE(fails_with(ErrorKind::Checkpoint,
                          {"expected one bare tensor, got a dict of 3 tensors"},
                          [&] { read_torch_tensor(kGolden / "parameters.bin"); }));
+}
+
+TEST(TorchFile, EntriesMustFitThePickle) {
+  const TempDir dir;
+  const auto refused = [&](const std::string& message, const std::string& bytes) {
+    return fails_with(ErrorKind::Checkpoint, {"f.bin: ", message}, [&] {
+      read_torch_state_dict(dir.write("f.bin", bytes));
+    });
+  };
+  const std::string pickle = test::torch_pickle(3);
+  EXPECT_TRUE(read_torch_state_dict(dir.write("f.bin", test::torch_file_bytes(3, "abc")))
+                  .at("w")
+                  .equal(at::tensor({97, 98, 99}).to(at::kByte)));
+  EXPECT_TRUE(refused("\"data/0\": expected 3 elements of 1 bytes, got 2",
+                      test::torch_file_bytes(3, "ab")));
+  EXPECT_TRUE(refused("\"data/0\": expected 3 elements of 1 bytes, got 4",
+                      test::torch_file_bytes(3, "abcd")));
+  EXPECT_TRUE(refused("2147483647 elements", test::torch_file_bytes(0x7fffffff, "abc")));
+  EXPECT_TRUE(refused("entry \"data/0\", found none", test::zip_bytes({{"w/data.pkl", pickle}})));
+  EXPECT_TRUE(refused("entry \"data.pkl\", found none", test::zip_bytes({{"w/data/0", "abc"}})));
+  EXPECT_TRUE(refused("all entries under \"v/\"",
+                      test::zip_bytes({{"v/data.pkl", pickle}, {"w/data/0", "abc"}})));
+  EXPECT_TRUE(refused("begins with", test::zip_bytes({})));
 }
 
 // Reads bytes as either kind of file and touches every element. A clean refusal is as good as
