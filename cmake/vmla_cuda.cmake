@@ -22,28 +22,43 @@ function(vmla_cuda_objects out)
     file(MAKE_DIRECTORY ${folder})
     add_custom_command(
       OUTPUT ${object}
-      COMMAND ${VMLA_CCACHE} ${VMLA_NVCC_EXECUTABLE} -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${object} -std=c++17 -O3
+      COMMAND $<$<BOOL:${VMLA_CCACHE}>:${VMLA_CCACHE}> ${VMLA_NVCC_EXECUTABLE} -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${object} -std=c++17 -O3
               -lineinfo --Werror all-warnings -Xcompiler=-fPIC,-Wall -I${CMAKE_SOURCE_DIR}/src ${VMLA_CUDA_GENCODE} -MD -MF
               ${object}.d
       DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${source}
       DEPFILE ${object}.d
       COMMENT "Compiling ${source} with nvcc"
-      VERBATIM)
+      COMMAND_EXPAND_LISTS VERBATIM)
     list(APPEND objects ${object})
   endforeach()
   set_source_files_properties(${objects} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
   set(${out} ${objects} PARENT_SCOPE)
 endfunction()
 
-# The runtime and headers that torch itself was built with come as wheels beside it.
+# Headers of the toolkit that nvcc belongs to, for C++ files that include c10's CUDA headers.
+get_filename_component(VMLA_CUDA_ROOT ${VMLA_NVCC_EXECUTABLE} REALPATH)
+get_filename_component(VMLA_CUDA_ROOT ${VMLA_CUDA_ROOT} DIRECTORY)
+get_filename_component(VMLA_CUDA_ROOT ${VMLA_CUDA_ROOT} DIRECTORY)
+set(VMLA_CUDA_INCLUDES "")
+foreach(folder ${VMLA_CUDA_ROOT}/include ${VMLA_CUDA_ROOT}/targets/x86_64-linux/include
+               ${VMLA_TORCH_DIR}/../nvidia/cu13/include)
+  if(EXISTS ${folder}/crt/host_defines.h)
+    list(APPEND VMLA_CUDA_INCLUDES ${folder})
+  endif()
+endforeach()
+if(NOT VMLA_CUDA_INCLUDES)
+  message(FATAL_ERROR "CUDA headers: expected crt/host_defines.h near ${VMLA_NVCC_EXECUTABLE}, found none")
+endif()
+list(GET VMLA_CUDA_INCLUDES 0 VMLA_CUDA_INCLUDE)
+
+# The runtime that torch itself was built with comes as a wheel beside it.
 function(vmla_link_cuda_runtime target)
-  file(GLOB runtime "${VMLA_TORCH_DIR}/../nvidia/cu13/lib/libcudart.so.*" "${VMLA_TORCH_DIR}/../nvidia/cuda_runtime/lib/libcudart.so.*")
-  file(GLOB headers "${VMLA_TORCH_DIR}/../nvidia/cu13/include" "${VMLA_TORCH_DIR}/../nvidia/cuda_runtime/include")
-  if(NOT runtime OR NOT headers)
+  file(GLOB runtime "${VMLA_TORCH_DIR}/../nvidia/cu13/lib/libcudart.so.*"
+       "${VMLA_TORCH_DIR}/../nvidia/cuda_runtime/lib/libcudart.so.*")
+  if(NOT runtime)
     message(FATAL_ERROR "CUDA runtime: expected the nvidia-cuda-runtime wheel beside torch, found none")
   endif()
   list(GET runtime 0 library)
-  list(GET headers 0 include)
   target_link_libraries(${target} PUBLIC ${library})
-  target_compile_options(${target} PRIVATE "SHELL:-idirafter ${include}")
+  target_compile_options(${target} PRIVATE "SHELL:-idirafter ${VMLA_CUDA_INCLUDE}")
 endfunction()

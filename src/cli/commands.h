@@ -18,6 +18,7 @@ void add_download_dataset_command(CLI::App& program);
 void add_train_command(CLI::App& program);
 void add_eval_command(CLI::App& program);
 void add_make_data_command(CLI::App& program);
+void add_demo_command(CLI::App& program);
 
 // The verbs below `eval` that need no model: score, compare.
 void add_eval_score(CLI::App& eval_app);

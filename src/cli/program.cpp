@@ -59,6 +59,8 @@ std::unique_ptr<CLI::App> make_app() {
   add_inspect_command(*app);
   add_download_command(*app);
   add_download_dataset_command(*app);
+  add_make_data_command(*app);
+  add_demo_command(*app);
   return app;
 }
 

@@ -49,7 +49,7 @@ std::vector<VqaSample> load_gqa(const fs::path& path) {
     if (!answer.empty()) sample.answers = {answer};
     GqaTraits traits;
     traits.balanced = json_value(record, "isBalanced", true, subject);
-    const Json& types = member_or_null(record, "types");
+    const Json types = member_or_null(record, "types");
     traits.structural = json_value<std::string>(types, "structural", "", subject + ": types");
     traits.semantic = json_value<std::string>(types, "semantic", "", subject + ": types");
     traits.group = json_value<std::string>(

@@ -1,0 +1,45 @@
+// The whole story on one model: data, ranking, conversions, scores, healing, scores again,
+// measurements, report.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/files.h"
+#include "demo/report.h"
+
+namespace vmla {
+
+struct DemoBudget {
+  std::int64_t low_rank = 0;
+  std::int64_t rope_dim = 0;
+  bool heal = false;
+};
+
+struct DemoOptions {
+  fs::path model;       // an unconverted model
+  fs::path output_dir;  // must not exist unless overwrite
+  bool overwrite = false;
+  at::Device device = at::kCPU;
+  at::ScalarType dtype = at::kFloat;
+  std::int64_t questions = 300;
+  std::int64_t train_images = 1200;
+  std::int64_t calibration_samples = 64;
+  std::int64_t heal_steps = 40;
+  std::int64_t heal_batch = 16;
+  double heal_learning_rate = 5e-4;
+  std::uint64_t seed = 7;  // of data that the shipped model was not trained on
+  std::vector<DemoBudget>
+      budgets;  // empty: about 50, 25 and 12.5 % of the model's KV, the smaller two healed
+  std::int64_t strategies_at = 0;   // index into budgets
+  std::int64_t decode_tokens = 64;  // of the measurements
+};
+
+// Writes report.json, report.html, charts and the converted models below output_dir and returns
+// what it measured.
+DemoReport run_demo(const DemoOptions& options);
+
+}  // namespace vmla
