@@ -64,7 +64,24 @@ TEST_F(HubFault, StalledConnectionIsGivenUp) {
   };
   download();
   EXPECT_TRUE(has_all(snapshot()));
-  EXPECT_EQ(hub.reads().back().header("range"), "bytes=5000-");
+  EXPECT_EQ(last_range(), "bytes=5000-");
+}
+
+TEST_F(HubFault, FirstErrorEndsTheOtherFiles) {
+  settings.download_timeout = 60;
+  hub.tamper = [](const HubRequest& r, int, HubReply& reply) {
+    if (!r.reads_file() || reply.body.empty()) return;
+    if (r.target.rfind("/cdn/", 0) == 0) {
+      reply.cut_after = 5000;
+      reply.stall = true;
+    } else {
+      reply.body[0] ^= 1;
+      reply.pause_ms = 200;
+    }
+  };
+  const Stopwatch watch;
+  EXPECT_TRUE(fails_with(ErrorKind::Io, {"git SHA-1"}, [&] { download(); }));
+  EXPECT_LT(watch.seconds(), 20.0);
 }
 
 TEST_F(HubFault, WaitsAsRetryAfterAsks) {

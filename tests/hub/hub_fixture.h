@@ -75,6 +75,15 @@ struct HubFixture : ::testing::Test {
     return ::testing::AssertionSuccess();
   }
 
+  // What the last request for the large file's bytes asked for.
+  std::string last_range() const {
+    std::string range;
+    for (const HubRequest& read : hub.reads()) {
+      if (read.target.rfind("/cdn/", 0) == 0) range = read.header("range");
+    }
+    return range;
+  }
+
   TempDir dir;
   FakeHub hub;
   HubSettings settings;
