@@ -72,7 +72,7 @@ std::vector<std::string> normalise_arguments(const CLI::App& program,
       if (const CLI::Option* flag = verb == nullptr ? nullptr : verb->get_option_no_throw(name);
           flag != nullptr && is_switch(*flag)) {
         if (equals < token.size()) {
-          token = name + "=" + lower(token.substr(equals + 1));
+          token.replace(equals + 1, std::string::npos, lower(token.substr(equals + 1)));
         } else if (i + 1 < arguments.size() && is_boolean(arguments[i + 1])) {
           token += "=" + lower(arguments[++i]);
         }

@@ -58,7 +58,7 @@ std::string HelpFormatter::make_help(const CLI::App* app,
                                      CLI::AppFormatMode /*mode*/) const {
   std::string usage = app->get_name();
   for (const CLI::App* parent = app->get_parent(); parent; parent = parent->get_parent())
-    usage = parent->get_name() + " " + usage;
+    usage.insert(0, parent->get_name() + " ");
   std::string positionals;
   std::string flags;
   for (const CLI::Option* option : app->get_options()) {

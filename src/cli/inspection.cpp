@@ -26,6 +26,7 @@ std::vector<ModelPart> count_parts(const Checkpoint& checkpoint,
   std::set<std::string> wanted;
   for (const auto& spec : specs) wanted.insert(spec.name);
   std::vector<ModelPart> parts;
+  parts.reserve(known.size());
   for (const auto& [name, prefix] : known) parts.push_back({name});
   for (const auto& name : checkpoint.names()) {
     const auto part = std::find_if(

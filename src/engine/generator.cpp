@@ -145,6 +145,7 @@ GenerationResult Generator::generate(const std::vector<ModelInput>& prompts,
   const at::Tensor logits =
       session.prefill(model_.embed(padded.ids.to(model_.device()), features), padded.key_mask);
   std::vector<std::vector<std::int64_t>> ids;
+  ids.reserve(prompts.size());
   for (const auto& prompt : prompts) ids.push_back(prompt.input_ids);
   return decode(session, logits, ids, options, hooks, watch);
 }

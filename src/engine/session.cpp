@@ -29,7 +29,7 @@ at::Tensor Session::note_tokens(std::int64_t count, const at::Tensor& key_mask) 
     key_mask_ = at::cat({key_mask_, at::ones({batch(), more}, on_device.dtype(at::kBool))}, 1);
   }
   if (!key_mask.defined()) {
-    const at::Tensor positions =
+    at::Tensor positions =
         real_tokens_.unsqueeze(1) + at::arange(count, on_device.dtype(at::kLong));
     real_tokens_ = real_tokens_ + count;
     return positions;
