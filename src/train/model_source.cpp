@@ -116,9 +116,9 @@ void ModelSource::copy_rest(const std::set<std::string>& written, CheckpointWrit
 std::string ModelSource::write_ranks(const fs::path& dir) const {
   if (!model_.mla || !model_.mla->rope.needs_ranks()) return {};
   std::error_code ec;
-  const std::string own = model_.mla->rope_ranks;
+  std::string own = model_.mla->rope_ranks;
   if (!own.empty() && fs::copy_file(dir_ / own, dir / own, ec)) return own;
-  const std::string name = own.empty() ? "rope_ranks.pth" : own;
+  std::string name = own.empty() ? "rope_ranks.pth" : own;
   write_rank_file(dir / name, ranks_of(rope_dims_, model_.text.head_dim));
   return name;
 }

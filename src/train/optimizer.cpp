@@ -78,6 +78,7 @@ void AdamW::step(double learning_rate, const at::Tensor& divisor) {
 
 at::Tensor gradient_norm(const std::vector<OptimizerSlice>& slices) {
   std::vector<at::Tensor> gradients;
+  gradients.reserve(slices.size());
   for (const OptimizerSlice& slice : slices) gradients.push_back(slice.gradients);
   const std::vector<at::Tensor> norms = at::_foreach_norm(gradients, 2.0, at::kFloat);
   return at::linalg_vector_norm(at::stack(norms));

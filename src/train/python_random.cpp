@@ -46,7 +46,7 @@ std::uint32_t PythonRandom::next() {
 }
 
 std::uint32_t PythonRandom::below(std::uint32_t limit) {
-  const int bits = std::bit_width(limit);
+  const auto bits = static_cast<int>(std::bit_width(limit));
   std::uint32_t drawn = limit;
   while (drawn >= limit) drawn = next() >> (32 - bits);
   return drawn;

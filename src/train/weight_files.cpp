@@ -20,7 +20,7 @@ constexpr const char* kIndexFile = "optimizer.safetensors.index.json";
 // A rank's slice of a bucket as the whole bucket, on all ranks.
 at::Tensor gathered(const at::Tensor& slice, const ParameterBucket& bucket, ProcessGroup& group) {
   if (slice.size(0) == bucket.size()) return slice;
-  const at::Tensor whole = at::empty({bucket.size()}, slice.options());
+  at::Tensor whole = at::empty({bucket.size()}, slice.options());
   group.all_gather(whole, slice)->wait();
   return whole;
 }
