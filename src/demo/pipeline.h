@@ -25,12 +25,12 @@ struct DemoOptions {
   bool overwrite = false;
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
-  std::int64_t questions = 300;
-  std::int64_t train_images = 1200;
+  std::int64_t questions = 200;
+  std::int64_t train_images = 600;
   std::int64_t calibration_samples = 64;
   std::int64_t heal_steps = 40;
-  std::int64_t heal_batch = 16;
-  double heal_learning_rate = 5e-4;
+  std::int64_t heal_batch = 8;
+  double heal_learning_rate = 3e-4;
   std::uint64_t seed = 7;  // of data that the shipped model was not trained on
   std::vector<DemoBudget>
       budgets;  // empty: about 50, 25 and 12.5 % of the model's KV, the smaller two healed
