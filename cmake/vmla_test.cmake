@@ -15,5 +15,5 @@ function(vmla_test)
   endif()
   add_test(NAME ${ARG_NAME} COMMAND ${target} --gtest_brief=1 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(${ARG_NAME} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
-                       ENVIRONMENT "VMLA_BIN=${CMAKE_BINARY_DIR}/vlm-mla;OMP_NUM_THREADS=1")
+                       ENVIRONMENT "VMLA_BIN=${CMAKE_BINARY_DIR}/vlm-mla;OMP_NUM_THREADS=1;OMP_WAIT_POLICY=passive")
 endfunction()
