@@ -126,6 +126,11 @@ TrainingReport fine_tune(const TrainingOptions& options, bool log_to_stdout) {
   const std::unique_ptr<Processor> processor = Processor::load(options.model_path);
   if (options.image_aspect_ratio != "square") {
     processor->set_image_aspect_ratio(options.image_aspect_ratio);
+    // A CLIPImageProcessor's file has no room for it.
+    if (leads) {
+      log_info("--image_aspect_ratio {}: give it to generate and eval, too",
+               options.image_aspect_ratio);
+    }
   }
   const ConversationTokenizer tokens(processor->tokenizer(),
                                      processor->tokens_per_image(),

@@ -9,10 +9,10 @@
 
 namespace vmla {
 
-// Watches the parameters of the buckets: whenever backward has finished one's gradient, it is added
-// to the bucket and let go. In the last backward of a window a bucket's collective starts as soon
-// as it and all before it are complete, so that all ranks start the same ones in the same order,
-// whatever parameters their batches use.
+// Watches the parameters of the buckets: what backward has finished is taken from them, and added
+// to a bucket when all of the bucket is there, in one call. In the last backward of a window a
+// bucket's collective starts as soon as it and all before it are complete, so that all ranks start
+// the same ones in the same order, whatever parameters their batches use.
 class GradientReducer {
  public:
   // buckets and group must outlive the reducer. With scatter each rank gets the sum of its own part
@@ -22,20 +22,29 @@ class GradientReducer {
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
 
-  void begin_window();         // all gradients become zero
-  void begin_last_backward();  // what is complete from now on may be sent
-  void finish_window();        // sends the rest, waits for all
+  void begin_window();             // all gradients become zero
+  void begin_backward(bool last);  // last: what is complete from now on may be sent
+  void finish_window();            // sends the rest, waits for all
 
  private:
   struct Watch;
-  void add(std::size_t bucket, std::size_t slot, const at::Tensor& parameter);
+  struct Inbox {
+    std::vector<at::Tensor> views;  // of the bucket's gradients, by slot
+    std::vector<bool> written;      // in this window, by slot
+    // Slots whose gradient has come but was not added yet, and that gradient.
+    std::vector<std::size_t> slots;
+    std::vector<at::Tensor> gradients;
+    std::size_t missing = 0;  // slots without a gradient in this backward
+  };
+  void take(std::size_t bucket, std::size_t slot, const at::Tensor& parameter);
+  static void add_up(Inbox& inbox);
   void start_complete_buckets();
 
   std::vector<ParameterBucket>& buckets_;
   ProcessGroup& group_;
   bool scatter_;
   bool last_ = false;
-  std::vector<std::size_t> missing_;  // by bucket: slots without a gradient in the last backward
+  std::vector<Inbox> inboxes_;  // by bucket
   std::vector<std::unique_ptr<Collective>> under_way_;
 };
 

@@ -178,7 +178,7 @@ void Trainer::add_micro_batch(bool last) {
   tokens_ += on_device.tokens;
   const at::Tensor loss =
       forward_loss(parts_.model, on_device, parts_.options.gradient_checkpointing);
-  if (last) reducer_->begin_last_backward();
+  reducer_->begin_backward(last);
   loss.backward();
   loss_.add_(loss.detach());
 }

@@ -86,7 +86,7 @@ Steps train(Vlm& model, ProcessGroup& group, const Variant& variant) {
       const at::Tensor loss = forward_loss(model, batch, variant.checkpointing);
       totals[0] += loss.detach();
       totals[1] += batch.labelled.count();
-      if (i + 1 == window.size()) reducer.begin_last_backward();
+      reducer.begin_backward(i + 1 == window.size());
       loss.backward();
     }
     reducer.finish_window();
