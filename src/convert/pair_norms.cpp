@@ -74,7 +74,7 @@ at::Tensor PairNorms::key_norms() const {
 
 at::Tensor PairNorms::scores() const {
   const at::Tensor grouped = query_norms().unflatten(1, {shape_.kv_heads, -1});
-  const at::Tensor scores = (grouped * key_norms().unsqueeze(2)).sum(2);
+  at::Tensor scores = (grouped * key_norms().unsqueeze(2)).sum(2);
   check(at::isfinite(scores).all().item<bool>(),
         ErrorKind::Numeric,
         "2-norm: expected finite scores, got NaN or infinity (try another --dtype)");
