@@ -270,6 +270,12 @@ DemoReport run_demo(const DemoOptions& options) {
         ErrorKind::Usage,
         "{}: expected a new directory, it exists already (--overwrite replaces it)",
         inside.output_dir.string());
+  // Only what an earlier demo left may go.
+  check(!fs::exists(inside.output_dir, ec) || fs::is_empty(inside.output_dir, ec) ||
+            fs::exists(inside.output_dir / "data/summary.json", ec),
+        ErrorKind::Usage,
+        "{}: expected an earlier demo's directory to replace, it holds something else",
+        inside.output_dir.string());
   fs::remove_all(inside.output_dir, ec);
   fs::create_directories(inside.output_dir, ec);
   check(!ec, ErrorKind::Io, "{}: cannot be created: {}", inside.output_dir.string(), ec.message());
