@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <charconv>
 #include <memory>
 #include <string>
 
@@ -14,6 +15,7 @@ namespace {
 struct MakeDataOptions {
   DemoDataOptions data;
   std::string output_dir;
+  std::vector<std::string> emphasis;
   bool json = false;
 };
 
@@ -37,6 +39,16 @@ std::string summary_text(const Json& summary, const std::string& output_dir, dou
                     seconds);
 }
 
+std::pair<std::string, std::int64_t> parse_factor(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  std::int64_t factor = 0;
+  if (equals != std::string::npos) {
+    std::from_chars(text.data() + equals + 1, text.data() + text.size(), factor);
+  }
+  check(factor >= 1, ErrorKind::Usage, "emphasis: expected CATEGORY=N, got {}", text);
+  return {text.substr(0, equals), factor};
+}
+
 }  // namespace
 
 void add_make_data_command(CLI::App& program) {
@@ -48,6 +60,11 @@ void add_make_data_command(CLI::App& program) {
   add_value(*verb, "--train", data.train, "N", "training images");
   add_value(*verb, "--val", data.val, "N", "validation images");
   add_value(*verb, "--turns", data.turns, "N", "most questions of a training image");
+  add_list(*verb,
+           "--emphasis",
+           options->emphasis,
+           "CATEGORY=N",
+           "ask N times as often for that category in training, as in relation=3; repeatable");
   add_value(*verb, "--val_questions", data.val_questions, "N", "questions of a validation image");
   add_value(*verb, "--image_size", data.image_size, "PIXELS", "width and height");
   add_value(*verb, "--seed", data.seed, "N", "the same seed gives the same bytes");
@@ -65,6 +82,7 @@ void add_make_data_command(CLI::App& program) {
   verb->callback([options] {
     DemoDataOptions request = options->data;
     request.output_dir = options->output_dir;
+    for (const std::string& text : options->emphasis) request.emphasis.insert(parse_factor(text));
     const Stopwatch watch;
     const Json summary = make_demo_data(request);
     if (options->json) {

@@ -100,7 +100,8 @@ class DemoData {
         threads_(options.threads > 0
                      ? options.threads
                      : std::max<std::int64_t>(std::thread::hardware_concurrency(), 1)),
-        progress_("make_data", options.train + options.val, "images") {}
+        progress_("make_data", options.train + options.val, "images"),
+        train_(options.emphasis) {}
 
   Json run() {
     fs::create_directories(root_ / "images" / "train");

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <string>
 
 #include "base/files.h"
 #include "base/json.h"
@@ -18,6 +20,7 @@ struct DemoDataOptions {
   std::uint64_t seed = 42;
   std::int64_t threads = 0;               // 0: as many as there are cores
   std::int64_t tokenizer_vocab_size = 0;  // 0: no tokenizer is trained
+  std::map<std::string, std::int64_t> emphasis;  // of categories, in training (QuestionBalance)
   bool overwrite = false;
 };
 

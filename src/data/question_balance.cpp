@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
+
+#include "base/error.h"
 
 namespace vmla {
 
@@ -17,9 +20,21 @@ std::size_t most_frequent(const AnswerCounts& counts) {
 
 }  // namespace
 
-QuestionBalance::QuestionBalance() {
+QuestionBalance::QuestionBalance(const std::map<std::string, std::int64_t>& emphasis) {
+  std::set<std::string> categories;
   for (const QuestionTemplate& form : question_templates()) {
+    const auto factor = emphasis.find(form.category);
+    weights_.push_back(form.weight * (factor == emphasis.end() ? 1 : factor->second));
     by_template_.emplace_back(form.answers.size(), 0);
+    categories.insert(form.category);
+  }
+  for (const auto& [category, factor] : emphasis) {
+    check(categories.contains(category) && factor >= 1,
+          ErrorKind::Usage,
+          "emphasis: expected a category ({}) and a factor of at least 1, got {}={}",
+          fmt::join(categories, ", "),
+          category,
+          factor);
   }
 }
 
@@ -47,15 +62,15 @@ std::vector<SceneQuestion> QuestionBalance::choose(Random& random,
   std::vector<std::vector<const SceneQuestion*>> of_template(templates.size());
   std::int64_t open_weight = 0;
   for (const SceneQuestion& question : candidates) {
-    if (of_template[question.form].empty()) open_weight += templates[question.form].weight;
+    if (of_template[question.form].empty()) open_weight += weights_[question.form];
     of_template[question.form].push_back(&question);
   }
   std::vector<SceneQuestion> chosen;
   while (static_cast<std::int64_t>(chosen.size()) < count && open_weight > 0) {
     std::int64_t at = random.below(open_weight);
     std::size_t form = 0;
-    while (of_template[form].empty() || at >= templates[form].weight) {
-      if (!of_template[form].empty()) at -= templates[form].weight;
+    while (of_template[form].empty() || at >= weights_[form]) {
+      if (!of_template[form].empty()) at -= weights_[form];
       ++form;
     }
     const SceneQuestion* question = best_of(of_template[form]);
@@ -68,7 +83,7 @@ std::vector<SceneQuestion> QuestionBalance::choose(Random& random,
     }
     // One question of a template is enough for one image.
     of_template[form].clear();
-    open_weight -= templates[form].weight;
+    open_weight -= weights_[form];
   }
   return chosen;
 }

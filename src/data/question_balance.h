@@ -21,7 +21,9 @@ class QuestionBalance {
  public:
   static constexpr std::int64_t kTemplateSlack = 3;
 
-  QuestionBalance();
+  // emphasis: category -> how many times as often as usual its questions are asked.
+  // Errors: Usage (an unknown category, a factor below 1).
+  explicit QuestionBalance(const std::map<std::string, std::int64_t>& emphasis = {});
   // Up to count different questions of the candidates, by the weights of their templates; fewer
   // when no other would keep the balance.
   std::vector<SceneQuestion> choose(Random& random,
@@ -34,6 +36,7 @@ class QuestionBalance {
  private:
   const SceneQuestion* best_of(const std::vector<const SceneQuestion*>& candidates) const;
 
+  std::vector<std::int64_t> weights_;  // of the templates
   std::vector<AnswerCounts> by_template_;
   std::unordered_map<std::string, AnswerCounts> by_text_;
 };

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "data/question_balance.h"
+#include "support/expect_error.h"
 
 namespace vmla {
 namespace {
@@ -203,6 +204,23 @@ TEST_F(BalanceTest, AnswersAreEquallyFrequentByTextAndTemplate) {
     EXPECT_GT(entropy_bits(counts), std::log2(static_cast<double>(counts.size())) - 0.02);
   }
   for (const auto& [text, counts] : balance.by_text()) EXPECT_LE(spread(counts), 1) << text;
+}
+
+TEST_F(BalanceTest, AnEmphasisedCategoryIsAskedMoreOften) {
+  const auto relations = [](const std::vector<SceneQuestion>& questions) {
+    return std::count_if(questions.begin(), questions.end(), [](const SceneQuestion& q) {
+      return question_templates()[q.form].category == "relation";
+    });
+  };
+  QuestionBalance plain, emphasised({{"relation", 4}});
+  const auto few = relations(fill(plain, 5, 300, 6)), many = relations(fill(emphasised, 5, 300, 6));
+  EXPECT_GT(static_cast<double>(many), 1.5 * static_cast<double>(few));
+  EXPECT_TRUE(fails_with(ErrorKind::Usage, {"emphasis", "relation", "colour=2"}, [] {
+    QuestionBalance({{"colour", 2}});
+  }));
+  EXPECT_TRUE(fails_with(ErrorKind::Usage, {"relation=0"}, [] {
+    QuestionBalance({{"relation", 0}});
+  }));
 }
 
 TEST_F(BalanceTest, BlindAnswersAreRightInLessThanHalfOfTheQuestions) {
