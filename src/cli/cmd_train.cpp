@@ -4,10 +4,10 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/trainer_flags.h"
+#include "dist/launcher.h"
+#include "dist/rank_layout.h"
 #include "hub/hub_cache.h"
 #include "train/fine_tune.h"
-#include "train/launcher.h"
-#include "train/rank_layout.h"
 
 namespace vmla {
 namespace {

@@ -4,8 +4,8 @@
 #include <memory>
 #include <vector>
 
+#include "dist/process_group.h"
 #include "train/parameter_buckets.h"
-#include "train/process_group.h"
 
 namespace vmla {
 

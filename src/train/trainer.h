@@ -10,11 +10,11 @@
 
 #include "base/stopwatch.h"
 #include "data/batch_loader.h"
+#include "dist/process_group.h"
 #include "model/vlm.h"
 #include "train/gradient_reducer.h"
 #include "train/model_source.h"
 #include "train/optimizer.h"
-#include "train/process_group.h"
 #include "train/run_state.h"
 #include "train/schedule.h"
 #include "train/step_plan.h"

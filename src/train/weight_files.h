@@ -1,9 +1,9 @@
 // Trained weights and optimizer state to files and back, whatever part of them a rank holds.
 #pragma once
 
+#include "dist/process_group.h"
 #include "train/model_source.h"
 #include "train/optimizer.h"
-#include "train/process_group.h"
 
 namespace vmla {
 

@@ -10,8 +10,8 @@
 #include <thread>
 
 #include "fine_tune_fixture.h"
-#include "run_ranks.h"
 #include "support/run_command.h"
+#include "support/run_ranks.h"
 #include "train/checkpoints.h"
 
 namespace vmla::test {

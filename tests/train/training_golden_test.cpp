@@ -5,9 +5,9 @@
 #include <set>
 
 #include "model/load.h"
-#include "run_ranks.h"
 #include "support/expect_close.h"
 #include "support/golden.h"
+#include "support/run_ranks.h"
 #include "train/forward.h"
 #include "train/gradient_reducer.h"
 #include "train/optimizer.h"

@@ -1,4 +1,4 @@
-#include "train/launcher.h"
+#include "dist/launcher.h"
 
 #include <netinet/in.h>
 #include <sys/prctl.h>

@@ -2,7 +2,7 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #endif
 
-#include "train/c10d_backend.h"
+#include "dist/c10d_backend.h"
 
 namespace vmla {
 

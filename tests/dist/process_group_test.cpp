@@ -1,4 +1,4 @@
-#include "train/process_group.h"
+#include "dist/process_group.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -6,8 +6,8 @@
 #include <map>
 
 #include "base/error.h"
-#include "run_ranks.h"
 #include "support/expect_close.h"
+#include "support/run_ranks.h"
 
 namespace vmla {
 namespace {

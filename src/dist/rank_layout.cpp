@@ -1,4 +1,4 @@
-#include "train/rank_layout.h"
+#include "dist/rank_layout.h"
 
 #include <charconv>
 #include <cstdlib>

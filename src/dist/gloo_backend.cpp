@@ -1,6 +1,6 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
-#include "train/c10d_backend.h"
+#include "dist/c10d_backend.h"
 
 namespace vmla {
 

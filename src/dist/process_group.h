@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "train/rank_layout.h"
+#include "dist/rank_layout.h"
 
 namespace vmla {
 

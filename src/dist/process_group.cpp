@@ -1,4 +1,4 @@
-#include "train/process_group.h"
+#include "dist/process_group.h"
 
 #include <ATen/ATen.h>
 #include <c10/util/Logging.h>
@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "train/c10d_backend.h"
+#include "dist/c10d_backend.h"
 
 namespace vmla {
 namespace {

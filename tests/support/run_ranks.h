@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "train/process_group.h"
+#include "dist/process_group.h"
 
 namespace vmla::test {
 
