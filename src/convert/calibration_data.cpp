@@ -1,0 +1,167 @@
+#include "convert/calibration_data.h"
+
+#include <algorithm>
+
+#include "base/content_hash.h"
+#include "base/mapped_file.h"
+#include "data/sample_order.h"
+#include "input/image.h"
+
+namespace vmla {
+namespace {
+
+constexpr std::uint64_t kLargestText = 256ULL << 20;
+
+void check_options(const CalibrationOptions& o) {
+  const auto at_least = [](const char* flag, std::int64_t value, std::int64_t least) {
+    check(value >= least, ErrorKind::Usage, "{}: expected {} or more, got {}", flag, least, value);
+  };
+  at_least("--calibration_samples", o.samples, 1);
+  at_least("--calibration_text_windows", o.text_windows, 1);
+  at_least("--calibration_text_tokens", o.text_tokens, 2);
+  at_least("--calibration_batch_size", o.batch_size, 1);
+  at_least("--calibration_max_length", o.max_length, 2);
+}
+
+// 0 … count - 1, as they stand or shuffled.
+std::vector<std::int64_t> choice(std::int64_t count, std::uint64_t seed) {
+  if (seed != 0) return shuffled_order(count, seed);
+  std::vector<std::int64_t> order;
+  for (std::int64_t i = 0; i < count; ++i) order.push_back(i);
+  return order;
+}
+
+std::int64_t batches_of(std::size_t samples, std::int64_t size) {
+  return (static_cast<std::int64_t>(samples) + size - 1) / size;
+}
+
+}  // namespace
+
+CalibrationSet CalibrationSet::load(const fs::path& model,
+                                    const ModelConfig& config,
+                                    const CalibrationOptions& options) {
+  check_options(options);
+  CalibrationSet set;
+  set.processor_ = Processor::load(model);
+  set.batch_size_ = options.batch_size;
+  const Tokenizer& tokenizer = set.processor_->tokenizer();
+  set.pad_id_ =
+      std::max<std::int64_t>(0, tokenizer.pad_id() >= 0 ? tokenizer.pad_id() : tokenizer.unk_id());
+  if (!options.data.empty()) set.add_conversations(config, options);
+  if (!options.text.empty()) set.add_windows(options);
+  check(set.batches() > 0, ErrorKind::Usage, "calibration: expected data or text, got neither");
+  set.hash_content();
+  return set;
+}
+
+void CalibrationSet::add_conversations(const ModelConfig& config,
+                                       const CalibrationOptions& options) {
+  const std::int64_t limit = options.seed == 0 ? 4 * options.samples + 64 : -1;
+  InstructDataset dataset = load_instruct_dataset(options.data, limit);
+  problems_ = std::move(dataset.problems);
+  const ConversationTokenizer tokens(processor_->tokenizer(),
+                                     config.tokens_per_image(),
+                                     processor_->chat_style(),
+                                     options.max_length);
+  for (const std::int64_t i :
+       choice(static_cast<std::int64_t>(dataset.samples.size()), options.seed)) {
+    if (conversations() == options.samples) break;
+    const InstructSample& sample = dataset.samples[static_cast<std::size_t>(i)];
+    auto tokenized = tokens.tokenize(sample);
+    if (auto* problem = std::get_if<SampleProblem>(&tokenized)) {
+      problems_.push_back(std::move(*problem));
+      continue;
+    }
+    Sample out{std::move(std::get<TokenizedSample>(tokenized)), {}};
+    if (!sample.image.empty()) {
+      out.image = options.image_root / sample.image;
+      try {
+        load_image(out.image);
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::Io) throw;
+        problems_.push_back({sample.id, error.what()});
+        continue;
+      }
+    }
+    samples_.push_back(std::move(out));
+  }
+  check(!samples_.empty(),
+        ErrorKind::Io,
+        "{}: expected usable samples, got none ({} have problems{})",
+        options.data.string(),
+        problems_.size(),
+        problems_.empty() ? ""
+                          : fmt::format("; sample {}: {}", problems_[0].id, problems_[0].reason));
+}
+
+// Windows are taken evenly over the whole file, or by the seed.
+void CalibrationSet::add_windows(const CalibrationOptions& options) {
+  const Tokenizer& tokenizer = processor_->tokenizer();
+  const std::vector<std::int64_t> ids =
+      tokenizer.encode(read_file(options.text, kLargestText), /*add_special_tokens=*/false);
+  const bool bos = tokenizer.bos_id() >= 0;
+  const std::int64_t body = options.text_tokens - (bos ? 1 : 0);
+  const auto count = static_cast<std::int64_t>(ids.size());
+  check(count >= 2,
+        ErrorKind::Usage,
+        "{}: expected text for calibration, got {} tokens",
+        options.text.string(),
+        count);
+  const std::int64_t whole = std::max<std::int64_t>(1, count / body);
+  const std::int64_t wanted = std::min(whole, options.text_windows);
+  const std::vector<std::int64_t> order = choice(whole, options.seed);
+  for (std::int64_t i = 0; i < wanted; ++i) {
+    const std::int64_t window =
+        options.seed == 0 ? i * whole / wanted : order[static_cast<std::size_t>(i)];
+    const auto begin = ids.begin() + window * body;
+    TokenizedSample sample;
+    sample.id = fmt::format("text {}", window);
+    if (bos) sample.input_ids.push_back(tokenizer.bos_id());
+    sample.input_ids.insert(
+        sample.input_ids.end(), begin, begin + std::min(body, count - window * body));
+    sample.labels = sample.input_ids;
+    sample.labels.front() = kIgnoredLabel;
+    windows_.push_back(std::move(sample));
+  }
+}
+
+void CalibrationSet::hash_content() {
+  ContentHash hash;
+  const auto add_tokens = [&](const TokenizedSample& tokens) {
+    hash.add(std::as_bytes(std::span(tokens.input_ids)));
+    hash.add(std::as_bytes(std::span(tokens.labels)));
+  };
+  for (const Sample& sample : samples_) {
+    add_tokens(sample.tokens);
+    if (!sample.image.empty()) hash.add(MappedFile::open(sample.image)->bytes());
+  }
+  hash.add(conversations());
+  for (const TokenizedSample& window : windows_) add_tokens(window);
+  content_hash_ = hash.hex();
+}
+
+std::int64_t CalibrationSet::conversation_batches() const {
+  return batches_of(samples_.size(), batch_size_);
+}
+
+std::int64_t CalibrationSet::batches() const {
+  return conversation_batches() + batches_of(windows_.size(), batch_size_);
+}
+
+TrainBatch CalibrationSet::batch(std::int64_t index) const {
+  std::vector<TrainExample> examples;
+  const bool text = is_text(index);
+  const std::int64_t first = (text ? index - conversation_batches() : index) * batch_size_;
+  const std::int64_t count = text ? text_windows() : conversations();
+  for (std::int64_t i = first; i < std::min(first + batch_size_, count); ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    TrainExample example;
+    example.tokens = text ? windows_[at] : samples_[at].tokens;
+    if (!text && !samples_[at].image.empty())
+      example.pixel_values = processor_->pixel_values(load_image(samples_[at].image));
+    examples.push_back(std::move(example));
+  }
+  return collate(examples, pad_id_);
+}
+
+}  // namespace vmla
