@@ -1,0 +1,81 @@
+#include "eval/answer_batch.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+namespace vmla {
+namespace {
+
+// Left-padded suffixes: ids int64 [B, S] and key_mask bool [B, S].
+std::pair<at::Tensor, at::Tensor> padded_suffixes(const BatchRows& rows, std::size_t prefix) {
+  std::size_t longest = 0;
+  for (const auto* question : rows.questions)
+    longest = std::max(longest, question->ids.size() - prefix);
+  const auto width = static_cast<std::int64_t>(longest),
+             count = static_cast<std::int64_t>(rows.questions.size());
+  at::Tensor ids = at::zeros({count, width}, at::kLong),
+             mask = at::zeros({count, width}, at::kBool);
+  for (std::int64_t row = 0; row < count; ++row) {
+    const auto& whole = rows.questions[static_cast<std::size_t>(row)]->ids;
+    const auto length = static_cast<std::int64_t>(whole.size() - prefix);
+    ids[row]
+        .narrow(0, width - length, length)
+        .copy_(at::tensor(at::ArrayRef(whole).slice(prefix), at::kLong));
+    mask[row].narrow(0, width - length, length).fill_(true);
+  }
+  return {ids, mask};
+}
+
+}  // namespace
+
+BatchRows readable_rows(const AnswerBatch& batch, const BatchImages& images) {
+  BatchRows rows;
+  for (std::size_t g = 0; g < batch.groups.size(); ++g) {
+    const QuestionGroup& group = batch.groups[g];
+    const bool readable = images.failures[g].empty();
+    for (const auto& question : group.questions) {
+      if (readable) {
+        rows.group_of_row.push_back(static_cast<std::int64_t>(rows.groups.size()));
+        rows.questions.push_back(&question);
+      } else {
+        rows.failures.emplace_back(&question, images.failures[g]);
+      }
+    }
+    if (!readable) continue;
+    rows.groups.push_back(&group);
+    if (images.pixels[g].defined()) rows.pixels.push_back(images.pixels[g]);
+  }
+  return rows;
+}
+
+Prefill prefill_rows(const Vlm& model, const BatchRows& rows, const SessionOptions& options) {
+  const std::size_t prefix = rows.groups.front()->prefix;
+  const at::Tensor features =
+      rows.pixels.empty() ? at::Tensor() : model.encode_images(at::stack(rows.pixels));
+  Prefill out{
+      Session(model,
+              static_cast<std::int64_t>(prefix > 0 ? rows.groups.size() : rows.questions.size()),
+              options),
+      {}};
+  if (prefix > 0) {
+    std::vector<at::Tensor> heads;
+    for (const auto* group : rows.groups) {
+      heads.push_back(
+          at::tensor(at::ArrayRef(group->questions.front().ids).slice(0, prefix), at::kLong));
+    }
+    out.session.append(model.embed(at::stack(heads).to(model.device()), features));
+    if (rows.questions.size() != rows.groups.size()) {
+      out.session.select_rows(at::tensor(rows.group_of_row, at::kLong).to(model.device()));
+    }
+    out.prefix_tokens = static_cast<std::int64_t>(prefix * rows.groups.size());
+  }
+  const auto [ids, mask] = padded_suffixes(rows, prefix);
+  out.logits =
+      out.session.prefill(model.embed(ids.to(model.device()), prefix > 0 ? at::Tensor() : features),
+                          mask.to(model.device()));
+  out.suffix_tokens = mask.sum().item<std::int64_t>();
+  return out;
+}
+
+}  // namespace vmla
