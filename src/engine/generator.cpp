@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <utility>
 
 #include "engine/sampler.h"
@@ -55,7 +56,8 @@ class Rows {
        const GenerationOptions& options,
        const std::vector<std::int64_t>& end_ids,
        const GenerationHooks& hooks)
-      : completions_(count), streams_(count), finished_(count, false), hooks_(hooks) {
+      : completions_(count), streams_(count), finished_(count, false), fed_(count), hooks_(hooks) {
+    std::iota(fed_.begin(), fed_.end(), std::size_t{0});
     if (!options.ignore_eos) end_ids_ = end_ids;
     for (auto& stream : streams_) {
       if (tokenizer != nullptr) stream = std::make_unique<TextStream>(*tokenizer, options.stop);
@@ -63,12 +65,13 @@ class Rows {
   }
 
   // Books the next token of each row that goes on; returns how many did.
-  std::int64_t take(const at::Tensor& tokens) {  // int64 [B], CPU
+  std::int64_t take(const at::Tensor& tokens) {  // int64 [fed], CPU
     std::int64_t taken = 0;
-    for (std::size_t row = 0; row < completions_.size(); ++row) {
+    for (std::size_t place = 0; place < fed_.size(); ++place) {
+      const std::size_t row = fed_[place];
       if (finished_[row]) continue;
       ++taken;
-      const std::int64_t id = tokens.const_data_ptr<std::int64_t>()[row];
+      const std::int64_t id = tokens.const_data_ptr<std::int64_t>()[place];
       completions_[row].output_ids.push_back(id);
       if (streams_[row]) emit(row, streams_[row]->push(id));
       if (std::find(end_ids_.begin(), end_ids_.end(), id) != end_ids_.end()) {
@@ -89,6 +92,20 @@ class Rows {
   bool all_finished() const {
     return std::all_of(finished_.begin(), finished_.end(), [](bool done) { return done; });
   }
+  // Once a quarter of the fed rows are finished: the places of the others, which alone are fed from
+  // now on. Empty: all stay. Dropping copies the cache, so it is not done for every row.
+  std::vector<std::int64_t> drop_finished() {
+    std::vector<std::int64_t> places;
+    std::vector<std::size_t> left;
+    for (std::size_t place = 0; place < fed_.size(); ++place) {
+      if (finished_[fed_[place]]) continue;
+      places.push_back(static_cast<std::int64_t>(place));
+      left.push_back(fed_[place]);
+    }
+    if (left.size() == fed_.size() || 4 * (fed_.size() - left.size()) < fed_.size()) return {};
+    fed_ = std::move(left);
+    return places;
+  }
   std::vector<Completion> release() { return std::move(completions_); }
 
  private:
@@ -105,6 +122,7 @@ class Rows {
   std::vector<Completion> completions_;
   std::vector<std::unique_ptr<TextStream>> streams_;
   std::vector<bool> finished_;
+  std::vector<std::size_t> fed_;  // the row at each place of the session's batch
   std::vector<std::int64_t> end_ids_;
   const GenerationHooks& hooks_;
 };
@@ -171,7 +189,7 @@ GenerationResult Generator::decode(Session& session,
   Rows rows(prompt_ids.size(), tokenizer_, options, options_.end_ids, hooks);
   Sampler sampler(options, prompt_ids, logits.size(1), logits.device());
   for (std::int64_t made = 1;; ++made) {
-    const at::Tensor tokens = sampler.next(logits);
+    at::Tensor tokens = sampler.next(logits);
     const std::int64_t taken = rows.take(tokens.cpu());  // waits for the device
     timings.output_tokens += taken;
     if (made == 1) {
@@ -182,12 +200,18 @@ GenerationResult Generator::decode(Session& session,
     if (hooks.cancel != nullptr && hooks.cancel->load()) rows.finish_all(FinishReason::Cancelled);
     if (made == options.max_new_tokens) rows.finish_all(FinishReason::Length);
     if (rows.all_finished()) break;
-    // Finished rows are fed, too; nobody looks at what they say.
+    if (const auto places = rows.drop_finished(); !places.empty()) {
+      result.kv_cache_bytes = std::max(result.kv_cache_bytes, session.cache().bytes());
+      const at::Tensor index = at::tensor(places, at::kLong).to(model_.device());
+      session.select_rows(index);
+      sampler.select_rows(index);
+      tokens = tokens.index_select(0, index);
+    }
     logits = session.step(tokens);
   }
   timings.decode_seconds = watch.seconds() - timings.first_token_seconds;
   result.completions = rows.release();
-  result.kv_cache_bytes = session.cache().bytes();
+  result.kv_cache_bytes = std::max(result.kv_cache_bytes, session.cache().bytes());
   return result;
 }
 

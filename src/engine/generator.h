@@ -40,7 +40,7 @@ struct GenerationTimings {
 struct GenerationResult {
   std::vector<Completion> completions;
   GenerationTimings timings;
-  std::int64_t kv_cache_bytes = 0;  // KvCache::bytes() at the end
+  std::int64_t kv_cache_bytes = 0;  // the most that KvCache::bytes() came to
 };
 
 struct GenerationHooks {
@@ -69,8 +69,9 @@ class Generator {
                             const GenerationOptions& options,
                             const GenerationHooks& hooks = {}) const;
 
-  // The loop alone, from a session that has seen the prompts. logits fp32 [B, V] of their last
-  // tokens; prompt_ids: what the repetition penalty counts; watch: running since the prompts came.
+  // The loop alone, from a session that has seen the prompts; rows that end leave the session.
+  // logits fp32 [B, V] of the prompts' last tokens; prompt_ids: what the repetition penalty counts;
+  // watch: running since the prompts came.
   GenerationResult decode(Session& session,
                           at::Tensor logits,
                           const std::vector<std::vector<std::int64_t>>& prompt_ids,

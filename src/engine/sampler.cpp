@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <limits>
+#include <utility>
 
 namespace vmla {
 namespace {
@@ -71,6 +72,16 @@ at::Tensor Sampler::next(const at::Tensor& logits) {
   at::Tensor tokens = options_.temperature == 0.0 ? scores.argmax(-1) : draw(scores);
   if (seen_.defined()) seen_.scatter_(1, tokens.unsqueeze(1), true);
   return tokens;
+}
+
+void Sampler::select_rows(const at::Tensor& index) {
+  if (seen_.defined()) seen_ = seen_.index_select(0, index);
+  const at::Tensor rows = index.cpu();
+  std::vector<std::mt19937_64> kept;
+  for (std::int64_t i = 0; i < rows.numel(); ++i) {
+    kept.push_back(random_[static_cast<std::size_t>(rows.const_data_ptr<std::int64_t>()[i])]);
+  }
+  random_ = std::move(kept);
 }
 
 at::Tensor Sampler::draw(const at::Tensor& logits) {

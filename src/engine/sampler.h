@@ -31,6 +31,9 @@ class Sampler {
   // logits fp32 [B, V] -> int64 [B], on the same device.
   at::Tensor next(const at::Tensor& logits);
 
+  // Keeps rows index [B'] (int64), in that order, each with its own random numbers.
+  void select_rows(const at::Tensor& index);
+
  private:
   at::Tensor draw(const at::Tensor& logits);
 

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "support/tiny_model.h"
 
 namespace vmla::test {
@@ -93,6 +95,40 @@ TEST(Generator, RowsStopAtTheirOwnEndToken) {
   ignoring.ignore_eos = true;
   EXPECT_EQ(generator.generate(inputs, ignoring).completions[0].output_ids,
             free.completions[0].output_ids);
+}
+
+// Rows that end leave the batch; the others keep their cache, their padding, what they have said
+// and their random numbers.
+TEST(Generator, FinishedRowsLeaveTheBatch) {
+  const TinyShape shape = joint_shape();
+  const auto model = make_tiny_model(shape);
+  std::vector<ModelInput> inputs;
+  for (std::uint64_t row = 0; row < 8; ++row) {
+    inputs.push_back(prompt(shape, 3 + 2 * static_cast<std::int64_t>(row % 5), row + 1));
+  }
+  for (const double temperature : {0.0, 1.3}) {
+    GenerationOptions options = tokens(24);
+    options.temperature = temperature;
+    options.repetition_penalty = 1.2;
+    options.seed = 5;
+    const auto free = Generator(*model, nullptr, {}).generate(inputs, options);
+    GeneratorOptions ending;
+    for (const std::size_t row : {0, 1, 2, 3, 4, 5}) {
+      ending.end_ids.push_back(free.completions[row].output_ids[2 + 3 * row]);
+    }
+    const auto result = Generator(*model, nullptr, ending).generate(inputs, options);
+    std::set<std::size_t> lengths;
+    for (std::size_t row = 0; row < inputs.size(); ++row) {
+      std::vector<std::int64_t> want = free.completions[row].output_ids;
+      const auto end = std::find_first_of(
+          want.begin(), want.end(), ending.end_ids.begin(), ending.end_ids.end());
+      if (end != want.end()) want.erase(end + 1, want.end());
+      lengths.insert(want.size());
+      EXPECT_EQ(result.completions[row].output_ids, want) << row << " at " << temperature;
+    }
+    EXPECT_GE(lengths.size(), 3U) << "rows end one after another, or this shows little";
+    EXPECT_LT(result.kv_cache_bytes, free.kv_cache_bytes);
+  }
 }
 
 TEST(Generator, CountsTokensAndCacheBytes) {
