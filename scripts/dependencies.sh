@@ -26,5 +26,7 @@ VMLA_APT_LINT=(clang-format clang-tidy)
 VMLA_TORCH=(torch==2.11.0)
 # libtorch_cpu.so itself is linked against these two, also on a machine without a GPU.
 VMLA_TORCH_RUNTIME=(nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)
+# Arrow's C++ libraries and headers, for Parquet.
+VMLA_ARROW=(pyarrow==21.0.0)
 # nvcc for compiling the CUDA flavour where no CUDA toolkit is installed.
 VMLA_NVCC=(nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-cccl==13.0.85)

@@ -48,6 +48,19 @@ then
 else
   needed=("${VMLA_TORCH[@]}" "${VMLA_TORCH_RUNTIME[@]}")
 fi
+# So does an installed pyarrow >= 19 with headers.
+if python3 - <<'PY' 2>/dev/null
+import importlib.util, pathlib, re, sys
+spec = importlib.util.find_spec("pyarrow")
+include = pathlib.Path(spec.submodule_search_locations[0]) / "include"
+version = re.search(r'ARROW_VERSION_STRING "(\d+)', (include / "arrow/util/config.h").read_text())
+sys.exit(not (int(version.group(1)) >= 19 and (include / "parquet/api/reader.h").exists()))
+PY
+then
+  echo "setup: using the installed pyarrow" >&2
+else
+  needed+=("${VMLA_ARROW[@]}")
+fi
 if [[ $want_cuda == yes ]] && ! command -v nvcc >/dev/null && [[ ! -x /usr/local/cuda/bin/nvcc ]]; then
   needed+=("${VMLA_NVCC[@]}")
 fi

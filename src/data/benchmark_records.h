@@ -40,6 +40,11 @@ std::vector<std::string> read_strings(const Json& record,
                                       const std::string& key,
                                       const std::string& subject);
 
+// A member of GQA's question files, or a row with the same keys.
+VqaSample read_gqa_question(const std::string& id, const Json& record, const std::string& subject);
+// ScienceQA's "answer", an index into so many choices, as a letter.
+std::string choice_letter(const Json& record, std::size_t choices, const std::string& subject);
+
 // Refuses what it has seen before.
 class UniqueKeys {
  public:

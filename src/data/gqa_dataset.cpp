@@ -37,26 +37,30 @@ const Json& member_or_null(const Json& object, const std::string& key) {
 
 }  // namespace
 
+VqaSample read_gqa_question(const std::string& id, const Json& record, const std::string& subject) {
+  VqaSample sample;
+  sample.id = {id, false};
+  sample.image_id = json_require<std::string>(record, "imageId", subject);
+  sample.image = sample.image_id + ".jpg";
+  sample.question = json_require<std::string>(record, "question", subject);
+  const auto answer = json_value<std::string>(record, "answer", "", subject);
+  if (!answer.empty()) sample.answers = {answer};
+  GqaTraits traits;
+  traits.balanced = json_value(record, "isBalanced", true, subject);
+  const Json types = member_or_null(record, "types");
+  traits.structural = json_value<std::string>(types, "structural", "", subject + ": types");
+  traits.semantic = json_value<std::string>(types, "semantic", "", subject + ": types");
+  traits.group =
+      json_value<std::string>(member_or_null(record, "groups"), "global", "", subject + ": groups");
+  traits.steps = count_steps(record, subject);
+  sample.gqa = std::move(traits);
+  return sample;
+}
+
 std::vector<VqaSample> load_gqa(const fs::path& path) {
   std::vector<VqaSample> samples;
   for_each_member(path, [&](const std::string& id, const Json& record, const std::string& subject) {
-    VqaSample sample;
-    sample.id = {id, false};
-    sample.image_id = json_require<std::string>(record, "imageId", subject);
-    sample.image = sample.image_id + ".jpg";
-    sample.question = json_require<std::string>(record, "question", subject);
-    const auto answer = json_value<std::string>(record, "answer", "", subject);
-    if (!answer.empty()) sample.answers = {answer};
-    GqaTraits traits;
-    traits.balanced = json_value(record, "isBalanced", true, subject);
-    const Json types = member_or_null(record, "types");
-    traits.structural = json_value<std::string>(types, "structural", "", subject + ": types");
-    traits.semantic = json_value<std::string>(types, "semantic", "", subject + ": types");
-    traits.group = json_value<std::string>(
-        member_or_null(record, "groups"), "global", "", subject + ": groups");
-    traits.steps = count_steps(record, subject);
-    sample.gqa = std::move(traits);
-    samples.push_back(std::move(sample));
+    samples.push_back(read_gqa_question(id, record, subject));
   });
   return samples;
 }

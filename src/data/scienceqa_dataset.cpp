@@ -16,18 +16,22 @@ VqaSample read_problem(const std::string& id, const Json& record, const std::str
   sample.category = json_value<std::string>(record, "subject", "", subject);
   const auto image = json_value<std::string>(record, "image", "", subject);
   if (!image.empty()) sample.image = id + "/" + image;
-  const auto answer = json_require<std::int64_t>(record, "answer", subject);
-  check(answer >= 0 && answer < static_cast<std::int64_t>(sample.choices.size()) && answer < 26,
-        ErrorKind::Config,
-        "{}: answer: expected an index into {} choices, got {}",
-        subject,
-        sample.choices.size(),
-        answer);
-  sample.answers = {std::string(1, static_cast<char>('A' + answer))};
+  sample.answers = {choice_letter(record, sample.choices.size(), subject)};
   return sample;
 }
 
 }  // namespace
+
+std::string choice_letter(const Json& record, std::size_t choices, const std::string& subject) {
+  const auto answer = json_require<std::int64_t>(record, "answer", subject);
+  check(answer >= 0 && answer < static_cast<std::int64_t>(choices) && answer < 26,
+        ErrorKind::Config,
+        "{}: answer: expected an index into {} choices, got {}",
+        subject,
+        choices,
+        answer);
+  return std::string(1, static_cast<char>('A' + answer));
+}
 
 std::vector<VqaSample> load_scienceqa(const fs::path& problems, const std::string& split) {
   std::vector<VqaSample> samples;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "data/image_table.h"
 
 namespace vmla {
 
@@ -29,7 +30,8 @@ struct GqaTraits {
 
 struct VqaSample {
   QuestionId id;
-  std::string image;  // file below the image folder; empty: no image
+  std::string image;              // file below the image folder; empty: no image
+  std::optional<ImageCell> cell;  // where a table holds the image, which then only has a name
   std::string image_id;
   std::string question;
   // What people answered: 10 (VQAv2, TextVQA, VizWiz; none on test splits), else the one label

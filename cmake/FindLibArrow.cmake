@@ -1,0 +1,43 @@
+# LibArrow::parquet from the PyPI wheel of pyarrow, which carries Arrow's C++ libraries and headers but no CMake files.
+#
+# Search order: -DVMLA_ARROW_DIR or the environment variable, the folder that scripts/setup.sh
+# fills, then the pyarrow of the python3 on PATH.
+set(VMLA_ARROW_DIR "$ENV{VMLA_ARROW_DIR}" CACHE PATH "The pyarrow package folder (holds include/ and libarrow.so.N)")
+if(NOT VMLA_ARROW_DIR AND EXISTS "${VMLA_WHEELS_DIR}/pyarrow/include/parquet/api/reader.h")
+  set(VMLA_ARROW_DIR "${VMLA_WHEELS_DIR}/pyarrow")
+endif()
+if(NOT VMLA_ARROW_DIR)
+  execute_process(
+    COMMAND python3 -c "import importlib.util as u; print(u.find_spec('pyarrow').submodule_search_locations[0])"
+    OUTPUT_VARIABLE _found OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  if(EXISTS "${_found}/include/parquet/api/reader.h")
+    set(VMLA_ARROW_DIR "${_found}")
+  endif()
+endif()
+if(NOT EXISTS "${VMLA_ARROW_DIR}/include/parquet/api/reader.h")
+  message(FATAL_ERROR "Arrow: expected a pyarrow >= 19 package with headers, found none; run scripts/setup.sh")
+endif()
+
+file(STRINGS "${VMLA_ARROW_DIR}/include/arrow/util/config.h" _v REGEX "define ARROW_VERSION_STRING")
+string(REGEX REPLACE ".*\"([0-9.]+).*" "\\1" LibArrow_VERSION "${_v}")
+if(LibArrow_VERSION VERSION_LESS 19)
+  message(FATAL_ERROR "Arrow: expected >= 19, found ${LibArrow_VERSION} in ${VMLA_ARROW_DIR}")
+endif()
+message(STATUS "Arrow ${LibArrow_VERSION}: ${VMLA_ARROW_DIR}")
+
+# Libraries of a wheel end in .so.2100 for version 21.0, without the usual link.
+foreach(part arrow parquet)
+  file(GLOB _library "${VMLA_ARROW_DIR}/lib${part}.so.[0-9]*")
+  list(FILTER _library INCLUDE REGEX "\\.so\\.[0-9]+$")
+  list(LENGTH _library _count)
+  if(NOT _count EQUAL 1)
+    message(FATAL_ERROR "Arrow: expected one lib${part}.so.N in ${VMLA_ARROW_DIR}, found ${_count}")
+  endif()
+  add_library(LibArrow::${part} SHARED IMPORTED)
+  set_target_properties(LibArrow::${part} PROPERTIES IMPORTED_LOCATION "${_library}" INTERFACE_INCLUDE_DIRECTORIES
+                                                                                     "${VMLA_ARROW_DIR}/include")
+endforeach()
+target_link_libraries(LibArrow::parquet INTERFACE LibArrow::arrow)
+set(CMAKE_BUILD_RPATH ${CMAKE_BUILD_RPATH} ${VMLA_ARROW_DIR})
+set(CMAKE_INSTALL_RPATH ${CMAKE_INSTALL_RPATH} ${VMLA_ARROW_DIR})
+set(LibArrow_FOUND TRUE)
