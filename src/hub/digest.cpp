@@ -8,48 +8,44 @@
 #include <cstdint>
 #include <cstring>
 #include <fstream>
-#include <memory>
 #include <vector>
 
 #include "base/error.h"
 
 namespace vmla {
-namespace {
 
-class Hash {
- public:
-  // size: of the whole content, which git's hash begins with.
-  Hash(DigestKind kind, std::uint64_t size) {
-    const EVP_MD* type = kind == DigestKind::Sha256 ? EVP_sha256() : EVP_sha1();
-    const bool ok = context_ != nullptr && EVP_DigestInit_ex(context_.get(), type, nullptr) == 1;
-    check(ok, ErrorKind::Internal, "libcrypto: cannot start a hash");
-    if (kind == DigestKind::GitSha1) {
-      const std::string header = fmt::format("blob {}", size);
-      add({header.c_str(), header.size() + 1});
-    }
+Digest::Digest(DigestKind kind, std::uint64_t size) : context_(EVP_MD_CTX_new()) {
+  const EVP_MD* type = kind == DigestKind::Sha256 ? EVP_sha256() : EVP_sha1();
+  if (context_ == nullptr || EVP_DigestInit_ex(context_, type, nullptr) != 1) {
+    EVP_MD_CTX_free(context_);
+    fail(ErrorKind::Internal, "libcrypto: cannot start a hash");
   }
-  void add(std::string_view bytes) {
-    check(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1,
-          ErrorKind::Internal,
-          "libcrypto: hashing failed");
+  if (kind == DigestKind::GitSha1) {
+    const std::string header = fmt::format("blob {}", size);
+    add({header.c_str(), header.size() + 1});
   }
-  std::string hex() {
-    unsigned char bytes[EVP_MAX_MD_SIZE];
-    unsigned length = 0;
-    check(EVP_DigestFinal_ex(context_.get(), bytes, &length) == 1,
-          ErrorKind::Internal,
-          "libcrypto: hashing failed");
-    std::string text;
-    for (unsigned i = 0; i < length; ++i) text += fmt::format("{:02x}", bytes[i]);
-    return text;
-  }
+}
 
- private:
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_{EVP_MD_CTX_new(),
-                                                                   &EVP_MD_CTX_free};
-};
+Digest::~Digest() {
+  EVP_MD_CTX_free(context_);
+}
 
-}  // namespace
+void Digest::add(std::string_view bytes) {
+  check(EVP_DigestUpdate(context_, bytes.data(), bytes.size()) == 1,
+        ErrorKind::Internal,
+        "libcrypto: hashing failed");
+}
+
+std::string Digest::hex() {
+  unsigned char bytes[EVP_MAX_MD_SIZE];
+  unsigned length = 0;
+  check(EVP_DigestFinal_ex(context_, bytes, &length) == 1,
+        ErrorKind::Internal,
+        "libcrypto: hashing failed");
+  std::string text;
+  for (unsigned i = 0; i < length; ++i) text += fmt::format("{:02x}", bytes[i]);
+  return text;
+}
 
 std::optional<DigestKind> digest_kind(const std::string& etag) {
   const bool hex = std::all_of(etag.begin(), etag.end(), [](unsigned char c) {
@@ -69,7 +65,7 @@ std::string file_digest(const fs::path& path, DigestKind kind) {
         "{}: cannot be opened: {}",
         path.string(),
         ec ? ec.message() : std::strerror(errno));
-  Hash hash(kind, size);
+  Digest hash(kind, size);
   std::vector<char> buffer(std::size_t{1} << 20);
   while (in) {
     in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
@@ -80,7 +76,7 @@ std::string file_digest(const fs::path& path, DigestKind kind) {
 }
 
 std::string text_digest(std::string_view text, DigestKind kind) {
-  Hash hash(kind, text.size());
+  Digest hash(kind, text.size());
   hash.add(text);
   return hash.hex();
 }
