@@ -11,15 +11,21 @@
 
 namespace vmla {
 
-PredictionLog::PredictionLog(fs::path path) : path_(std::move(path)) {
+void remove_torn_line(const fs::path& path) {
   std::error_code ec;
-  if (fs::exists(path_, ec)) {
-    const std::string content = read_file(path_, std::uint64_t{1} << 36);
-    const std::size_t whole =
-        content.empty() || content.back() == '\n' ? content.size() : content.rfind('\n') + 1;
-    if (whole != content.size()) fs::resize_file(path_, whole, ec);
-    check(!ec, ErrorKind::Io, "{}: cannot be shortened: {}", path_.string(), ec.message());
-  }
+  if (!fs::exists(path, ec)) return;
+  const std::string content = read_file(path, std::uint64_t{1} << 36);
+  if (content.empty() || content.back() == '\n') return;
+  fs::resize_file(path, content.rfind('\n') + 1, ec);  // npos + 1: nothing is left
+  check(!ec, ErrorKind::Io, "{}: cannot be shortened: {}", path.string(), ec.message());
+}
+
+std::string log_text(const Json& line) {
+  return line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+PredictionLog::PredictionLog(fs::path path) : path_(std::move(path)) {
+  remove_torn_line(path_);
   fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   check(fd_ >= 0, ErrorKind::Io, "{}: cannot be opened: {}", path_.string(), std::strerror(errno));
 }
@@ -30,8 +36,7 @@ PredictionLog::~PredictionLog() {
 
 void PredictionLog::append(const std::vector<Json>& lines) {
   std::string text;
-  for (const auto& line : lines)
-    text += line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  for (const auto& line : lines) text += log_text(line);
   for (std::size_t done = 0; done < text.size();) {
     const ssize_t n = ::write(fd_, text.data() + done, text.size() - done);
     if (n < 0 && errno == EINTR) continue;

@@ -10,10 +10,14 @@
 
 namespace vmla {
 
+// Removes a last line without its newline: a write that was cut off. Errors: ErrorKind::Io.
+void remove_torn_line(const fs::path& path);
+// A line as it stands in the file, with its newline.
+std::string log_text(const Json& line);
+
 class PredictionLog {
  public:
-  // Opens or makes the file for appending; a last line without its newline (a write that was cut
-  // off) is removed. Errors: ErrorKind::Io.
+  // Opens or makes the file for appending, without a torn line. Errors: ErrorKind::Io.
   explicit PredictionLog(fs::path path);
   ~PredictionLog();
   PredictionLog(const PredictionLog&) = delete;

@@ -1,14 +1,21 @@
 #include "eval/run.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
+#include <exception>
 #include <map>
-#include <numeric>
+#include <memory>
 #include <random>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/stopwatch.h"
 #include "eval/prediction_log.h"
+#include "eval/rank_watch.h"
+#include "eval/run_directory.h"
+#include "eval/run_report.h"
 
 namespace vmla {
 namespace {
@@ -21,53 +28,72 @@ Json run_settings(const EvalRunRequest& request) {
   settings["ocr"] = request.with_ocr;
   settings["max_new_tokens"] = request.runner.max_new_tokens;
   settings["samples"] = request.samples.size();
+  settings["samples_digest"] = samples_digest(request.samples);
   settings["subset_seed"] = request.max_samples < 0 ? Json(nullptr) : Json(request.subset_seed);
   settings["cache"] =
       request.runner.session.cache_mode == CacheMode::Native ? "native" : "expanded";
+  const CacheFormat& format = request.runner.session.cache_format;
+  settings["kv_cache_dtype"] = cache_dtype_name(format.dtype);
+  settings["rope_cache_dtype"] = cache_dtype_name(format.rope_dtype);
   return settings;
 }
 
-Json prediction_line(Benchmark benchmark, const VqaSample& sample, const Answer& answer) {
-  Json line = {{"question_id", sample.id.to_json()}, {"prediction", answer.text}};
-  // Only together with these is the id of a POPE or MME question unique.
-  if (benchmark == Benchmark::Pope || benchmark == Benchmark::Mme)
-    line["category"] = sample.category;
-  if (benchmark == Benchmark::Mme) line["question"] = sample.question;
-  if (!answer.failure.empty()) {
-    line["missing"] = true;
-    line["error"] = answer.failure;
+// Rank 0 looks at the directory, the others learn whether the run may begin.
+void prepare_together(ProcessGroup& group,
+                      const RunDirectory& directory,
+                      const Json& settings,
+                      bool overwrite) {
+  std::exception_ptr error;
+  const at::Tensor kind = at::full({1}, -1, at::kLong);
+  if (group.rank() == 0) {
+    try {
+      directory.prepare(settings, overwrite);
+    } catch (const Error& e) {
+      error = std::current_exception();
+      kind.fill_(static_cast<std::int64_t>(e.kind()));
+    }
   }
-  return line;
+  group.broadcast(kind, 0)->wait();
+  if (error) std::rethrow_exception(error);
+  const auto told = kind.item<std::int64_t>();
+  check(told < 0,
+        static_cast<ErrorKind>(told),
+        "rank {} of {}: rank 0 cannot begin, for the reason that it gives",
+        group.rank(),
+        group.size());
 }
 
-// The answers of an earlier run of the same settings; nothing where there is none.
-std::vector<std::optional<std::string>> earlier_answers(const EvalRunRequest& request,
-                                                        const Json& settings) {
-  const fs::path run = request.output_dir / "run.json",
-                 log = request.output_dir / "predictions.jsonl";
-  std::error_code ec;
-  fs::create_directories(request.output_dir, ec);
-  check(!ec, ErrorKind::Io, "{}: cannot be created: {}", request.output_dir.string(), ec.message());
-  std::vector<std::optional<std::string>> texts(request.samples.size());
-  if (!fs::exists(run, ec)) {
-    check(!fs::exists(log, ec),
-          ErrorKind::Usage,
-          "{}: expected a new directory or an earlier run, got predictions without run.json",
-          request.output_dir.string());
-    write_json(run, settings);
-    return texts;
-  }
-  check(read_json(run) == settings,
-        ErrorKind::Usage,
-        "{}: expected a run with these settings, it holds one with others (see run.json; take "
-        "another --output_dir)",
-        request.output_dir.string());
-  if (!fs::exists(log, ec)) return texts;
-  const PredictionLog shortened(log);  // a torn last line goes before the file is read
-  if (fs::file_size(log, ec) == 0) return texts;
-  const auto predictions = load_predictions(log);
-  if (predictions.empty()) return texts;
-  return match_predictions(request.benchmark, request.samples, predictions, log.string()).texts;
+AnswerTimings summed(ProcessGroup& group, const AnswerTimings& own) {
+  const at::Tensor sums = at::tensor(
+      {own.questions, own.images, own.prefix_tokens, own.suffix_tokens, own.output_tokens},
+      at::kLong);
+  group.all_reduce(sums)->wait();
+  const auto* sum = sums.const_data_ptr<std::int64_t>();
+  return {own.seconds, sum[0], sum[1], sum[2], sum[3], sum[4]};
+}
+
+// On a test split, whose answers are not public, there is nothing to score by.
+ScoreReport unscored(const EvalRunRequest& request, RecordedAnswers answers) {
+  log_info(
+      "the questions have no answers to score by; eval score --submission writes what the "
+      "test server takes");
+  ScoreReport report;
+  report.benchmark = request.benchmark;
+  report.samples = request.samples;
+  report.counts = {{"questions", request.samples.size()}, {"missing", answers.problems.size()}};
+  report.settings = {{"benchmark", benchmark_name(request.benchmark)}};
+  report.predictions = std::move(answers.texts);
+  return report;
+}
+
+ScoreReport report_on(const EvalRunRequest& request, RecordedAnswers answers) {
+  const bool scored = std::any_of(request.samples.begin(),
+                                  request.samples.end(),
+                                  [](const VqaSample& sample) { return !sample.answers.empty(); });
+  if (!scored) return unscored(request, std::move(answers));
+  MatchedPredictions predictions;
+  predictions.texts = std::move(answers.texts);
+  return score_samples(request.benchmark, request.samples, std::move(predictions), request.score);
 }
 
 }  // namespace
@@ -102,61 +128,72 @@ std::vector<VqaSample> random_subset(std::vector<VqaSample> samples,
 EvalRunResult run_benchmark(const Vlm& model,
                             const Processor& processor,
                             EvalRunRequest request,
-                            const std::atomic<bool>* cancel) {
+                            const std::atomic<bool>* cancel,
+                            ProcessGroup* ranks) {
+  const std::unique_ptr<ProcessGroup> alone = single_process();
+  ProcessGroup& group = ranks != nullptr ? *ranks : *alone;
+  const bool leads = group.rank() == 0;
   request.samples = random_subset(
       std::move(request.samples), request.benchmark, request.max_samples, request.subset_seed);
   check(!request.samples.empty(), ErrorKind::Config, "samples: expected at least one, got none");
   const Json settings = run_settings(request);
-  MatchedPredictions predictions;
-  predictions.texts = earlier_answers(request, settings);
+  const RunDirectory directory(request.output_dir, request.benchmark, request.samples);
+  prepare_together(group, directory, settings, request.overwrite);
 
   EvalRunResult result;
+  const RecordedAnswers earlier = directory.read();
   std::vector<AnswerRequest> todo;
   for (std::size_t i = 0; i < request.samples.size(); ++i) {
-    if (predictions.texts[i]) {
+    if (earlier.texts[i]) {
       ++result.resumed;
       continue;
     }
     const VqaSample& sample = request.samples[i];
     todo.push_back({i,
-                    sample.image.empty() ? fs::path() : request.image_root / sample.image,
+                    image_source(sample, request.image_root),
                     question_prompt(request.benchmark, sample, request.prompt, request.with_ocr)});
   }
-  if (result.resumed > 0)
+  if (result.resumed > 0 && leads)
     log_info("{} answers are there already, {} to go", result.resumed, todo.size());
+  group.barrier(at::kCPU);  // all have read before one writes
   {
-    PredictionLog log(request.output_dir / "predictions.jsonl");
+    const Stopwatch watch;
+    PredictionLog log(directory.log(group.rank(), group.size()));
     Progress progress(
         benchmark_name(request.benchmark), static_cast<std::int64_t>(todo.size()), "question");
+    RankWatch all(group, cancel, [&](std::int64_t answers) { progress.advance(answers); });
+    request.runner.rank = group.rank();
+    request.runner.ranks = group.size();
     const AnswerRunner runner(model, processor, request.runner);
-    result.timings = runner.run(
+    const AnswerTimings own = runner.run(
         todo,
         [&](const std::vector<Answer>& answers) {
           std::vector<Json> lines;
-          for (const auto& answer : answers) {
-            const VqaSample& sample = request.samples[answer.index];
-            lines.push_back(prediction_line(request.benchmark, sample, answer));
-            if (answer.failure.empty()) {
-              predictions.texts[answer.index] = answer.text;
-            } else {
-              result.problems.push_back({sample.id.text, answer.failure});
-            }
-          }
+          for (const Answer& answer : answers) lines.push_back(directory.line(answer));
           log.append(lines);
-          progress.advance(static_cast<std::int64_t>(answers.size()));
+          all.add(static_cast<std::int64_t>(answers.size()));
         },
-        cancel);
+        &all.stop());
+    result.cancelled = !all.finish();
+    result.timings = summed(group, own);
+    result.timings.seconds = watch.seconds();
   }
+  // What is written is enough to go on later.
+  if (result.cancelled || !leads) return result;
+
+  RecordedAnswers answers = directory.read();
+  result.problems = answers.problems;
   for (const auto& problem : result.problems)
     log_warning("question {}: {}", problem.id, problem.reason);
-  result.cancelled = cancel != nullptr && cancel->load();
-  if (result.cancelled) return result;  // what is written is enough to go on later
-
-  result.report = score_samples(
-      request.benchmark, std::move(request.samples), std::move(predictions), request.score);
+  result.report = report_on(request, std::move(answers));
   for (const auto& [key, value] : settings.items()) result.report.settings[key] = value;
+  result.report.settings["sources"] = request.sources;
   result.report.counts["failed"] = result.problems.size();
+  result.report.details["timings"] = timings_json(result.timings);
+  result.report.details["timings"]["ranks"] = group.size();
+  result.report.details["problems"] = problems_json(result.problems);
   write_score_report(result.report, request.output_dir);
+  directory.remove_rank_logs();
   return result;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/instruct_dataset.h"
+#include "dist/process_group.h"
 #include "eval/answer_runner.h"
 #include "eval/benchmark_prompt.h"
 #include "eval/score.h"
@@ -24,25 +25,31 @@ struct EvalRunRequest {
   fs::path output_dir;
   ScoreOptions score;
   AnswerRunnerOptions runner;
-  Json settings =
-      Json::object();  // what else decides a score (model, dtype, image mode): kept in results.json
+  bool overwrite = false;  // what an earlier run left in output_dir goes first
+  // What else decides a score (model, dtype, image mode): kept in run.json and results.json.
+  Json settings = Json::object();
+  // The files that questions, answers and images came from: kept in results.json.
+  Json sources = Json::object();
 };
 
 struct EvalRunResult {
-  ScoreReport report;
-  AnswerTimings timings;
-  std::vector<SampleProblem> problems;  // samples without an answer
+  ScoreReport report;                   // rank 0
+  AnswerTimings timings;                // of all ranks together
+  std::vector<SampleProblem> problems;  // samples without an answer; rank 0
   std::int64_t resumed = 0;             // answers that an earlier run had written
   bool cancelled = false;
 };
 
-// Writes predictions.jsonl as it goes and, at the end, with scores; results.json and printed.txt
-// beside it. A run that was cut off goes on where it was if its run.json says the same settings.
-// Errors: Usage (another run's directory), Io, Config.
+// Writes predictions.jsonl as it goes and, at the end, in the order of the samples with scores;
+// results.json and printed.txt beside it. A run that was cut off goes on where it was, on any
+// number of ranks, if its run.json says the same settings. Each of several ranks answers every so
+// many-th batch into a file of its own; rank 0 reads them all. Questions without answers are not
+// scored. Errors: Usage (another run's directory), Io, Config, Device (a rank is gone).
 EvalRunResult run_benchmark(const Vlm& model,
                             const Processor& processor,
                             EvalRunRequest request,
-                            const std::atomic<bool>* cancel = nullptr);
+                            const std::atomic<bool>* cancel = nullptr,
+                            ProcessGroup* ranks = nullptr);
 
 // A seeded random choice of count samples in their own order; samples of one image pair (MME) stay
 // together.

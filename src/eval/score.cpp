@@ -60,7 +60,9 @@ Json sample_json(const ScoreReport& report, std::size_t i) {
 }  // namespace
 
 Json ScoreReport::to_json() const {
-  return {{"metrics", score.metrics}, {"counts", counts}, {"settings", settings}};
+  Json json = {{"metrics", score.metrics}, {"counts", counts}, {"settings", settings}};
+  for (const auto& [key, value] : details.items()) json[key] = value;
+  return json;
 }
 
 ScoreReport score_samples(Benchmark benchmark,
@@ -113,7 +115,7 @@ ScoreReport score_samples(Benchmark benchmark,
 
 ScoreReport score_files(const ScoreRequest& request) {
   const bool own_questions = request.benchmark == Benchmark::Mme &&
-                             request.files.questions.empty() &&
+                             request.files.questions.empty() && request.files.dataset.empty() &&
                              fs::is_directory(request.predictions);
   std::vector<VqaSample> samples = own_questions ? samples_of_mme_results(request.predictions)
                                                  : load_samples(request.benchmark, request.files);
@@ -131,7 +133,12 @@ ScoreReport score_files(const ScoreRequest& request) {
   report.settings["questions"] = names(request.files.questions);
   report.settings["annotations"] = names(request.files.annotations);
   report.settings["predictions"] = request.predictions.string();
-  if (request.benchmark == Benchmark::ScienceQa) report.settings["split"] = request.files.split;
+  const bool tables = !request.files.dataset.empty();
+  if (tables) report.settings["dataset"] = request.files.dataset.string();
+  if (tables || request.benchmark == Benchmark::ScienceQa) {
+    report.settings["split"] =
+        request.files.split.empty() ? default_split(request.benchmark) : request.files.split;
+  }
   return report;
 }
 

@@ -25,6 +25,7 @@ struct ScoreReport {
   BenchmarkScore score;
   Json counts = Json::object();
   Json settings = Json::object();
+  Json details = Json::object();  // further members of the report
 
   // {"metrics": …, "counts": …, "settings": …}
   Json to_json() const;
