@@ -1,0 +1,155 @@
+#include "nn/shared_mla_attention.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <limits>
+
+#include "nn/mask.h"
+#include "nn/rope.h"
+
+namespace vmla {
+
+SharedMlaAttention::SharedMlaAttention(const SharedMlaShape& shape, const at::Tensor& frequencies)
+    : shape_(shape),
+      rope_dims_(at::cat({frequencies, frequencies + shape.attention.head_dim / 2})) {
+  q_proj_.has_bias = k_r_proj_.has_bias = up_v_.has_bias = shape.attention.qkv_bias;
+  o_proj_.has_bias = shape.attention.out_bias;
+}
+
+void SharedMlaAttention::collect(const std::string& prefix, ParameterList& out) {
+  q_proj_.collect(prefix + ".q_proj", out);
+  out.push_back({prefix + ".q_mix.weight", &q_mix_});
+  k_r_proj_.collect(prefix + ".k_r_proj", out);
+  down_kv_.collect(prefix + ".kv_proj.down_kv", out);
+  up_k_.collect(prefix + ".kv_proj.up_k", out);
+  up_v_.collect(prefix + ".kv_proj.up_v", out);
+  o_proj_.collect(prefix + ".o_proj", out);
+}
+
+double SharedMlaAttention::scale() const {
+  return 1.0 / std::sqrt(static_cast<double>(shape_.attention.head_dim));
+}
+
+// q [B, S, H, D] -> the components' queries before rotation [B, S, H, 2n].
+at::Tensor SharedMlaAttention::mixed_query(const at::Tensor& q) const {
+  const at::Tensor pairs = q.index_select(-1, rope_dims_);
+  const at::Tensor re = pairs.slice(-1, 0, shape_.components),
+                   im = pairs.slice(-1, shape_.components);
+  const at::Tensor w_re = q_mix_.select(-1, 0), w_im = q_mix_.select(-1, 1);
+  return at::cat({re * w_re + im * w_im, im * w_re - re * w_im}, -1);
+}
+
+// k_rope [B, T, 1, 2n], latent [B, T, C] -> [B, T, K, D + 2n].
+at::Tensor SharedMlaAttention::expand_key(const at::Tensor& k_rope,
+                                          const at::Tensor& latent) const {
+  const auto& a = shape_.attention;
+  const std::int64_t batch = latent.size(0), tokens = latent.size(1);
+  const at::Tensor nope = up_k_.forward(latent).view({batch, tokens, a.kv_heads, a.head_dim});
+  return at::cat({nope, k_rope.expand({batch, tokens, a.kv_heads, 2 * shape_.components})}, -1);
+}
+
+at::Tensor SharedMlaAttention::expand_value(const at::Tensor& latent) const {
+  const auto& a = shape_.attention;
+  return up_v_.forward(latent).view({latent.size(0), latent.size(1), a.kv_heads, a.head_dim});
+}
+
+// Per token of the cache, expanding costs C*K*2D multiplications and 2D + 2n a query head; absorbed
+// costs 2C + 2n a query head.
+bool SharedMlaAttention::absorbed_is_cheaper(std::int64_t queries) const {
+  const auto& a = shape_.attention;
+  const std::int64_t expand = shape_.latent_dim * a.kv_heads * 2 * a.head_dim;
+  return queries * a.heads * 2 * shape_.latent_dim < expand + queries * a.heads * 2 * a.head_dim;
+}
+
+at::Tensor SharedMlaAttention::forward(const at::Tensor& hidden,
+                                       const AttentionContext& context) const {
+  return o_proj_.forward(mixed_values(hidden, context));
+}
+
+at::Tensor SharedMlaAttention::mixed_values(const at::Tensor& hidden,
+                                            const AttentionContext& context) const {
+  const auto& a = shape_.attention;
+  const std::int64_t batch = hidden.size(0), fresh = hidden.size(1);
+  const at::Tensor cos = context.cos.index_select(-1, rope_dims_).unsqueeze(2);  // [B, S, 1, 2n]
+  const at::Tensor sin = context.sin.index_select(-1, rope_dims_).unsqueeze(2);
+  const at::Tensor q = q_proj_.forward(hidden).view({batch, fresh, a.heads, a.head_dim});
+  const at::Tensor q_rope = apply_rope(mixed_query(q), cos, sin);
+  at::Tensor k_rope = apply_rope(k_r_proj_.forward(hidden).unsqueeze(2), cos, sin);
+  at::Tensor latent = down_kv_.forward(hidden);
+
+  if (context.cache != nullptr && context.cache_mode == CacheMode::Expanded) {
+    const auto all =
+        context.cache->append(context.layer, {expand_key(k_rope, latent), expand_value(latent)});
+    return expanded(q, q_rope, all[0], all[1], context.mask);
+  }
+  if (context.cache != nullptr) {
+    const auto all = context.cache->append(context.layer, {k_rope, latent});
+    k_rope = all[0];
+    latent = all[1];
+  }
+  const bool use_absorbed = context.path == AttentionPath::Absorbed ||
+                            (context.path == AttentionPath::Auto && context.cache != nullptr &&
+                             absorbed_is_cheaper(fresh));
+  if (use_absorbed) return absorbed(q, q_rope, k_rope, latent, context.mask);
+  return expanded(q, q_rope, expand_key(k_rope, latent), expand_value(latent), context.mask);
+}
+
+// q [B, S, H, D], q_rope [B, S, H, 2n], key [B, T, K, D + 2n], value [B, T, K, D] -> [B, S, H*D].
+at::Tensor SharedMlaAttention::expanded(const at::Tensor& q,
+                                        const at::Tensor& q_rope,
+                                        const at::Tensor& key,
+                                        const at::Tensor& value,
+                                        const at::Tensor& mask) const {
+  const auto& a = shape_.attention;
+  // Values as wide as the keys keep SDPA on its fused paths.
+  const at::Tensor wide = at::constant_pad_nd(value, {0, 2 * shape_.components});
+  return expanded_attention(at::cat({q, q_rope}, -1), key, wide, mask, scale())
+      .view({q.size(0), q.size(1), a.heads, -1})
+      .slice(-1, 0, a.head_dim)
+      .reshape({q.size(0), q.size(1), a.heads * a.head_dim});
+}
+
+// q [B, S, H, D], q_rope [B, S, H, 2n], k_rope [B, T, 1, 2n], latent [B, T, C] -> [B, S, H*D].
+at::Tensor SharedMlaAttention::absorbed(const at::Tensor& q,
+                                        const at::Tensor& q_rope,
+                                        const at::Tensor& k_rope,
+                                        const at::Tensor& latent,
+                                        const at::Tensor& mask) const {
+  const auto& a = shape_.attention;
+  const std::int64_t batch = q.size(0), fresh = q.size(1), tokens = latent.size(1);
+  const std::int64_t rows = a.heads * fresh, group = a.heads / a.kv_heads;
+  // [B, S, H, X] -> [B, K, G*S, X]: the queries that share an up-projection side by side.
+  const auto by_key_head = [&](const at::Tensor& x) {
+    return x.reshape({batch, fresh, a.kv_heads, group, -1})
+        .permute({0, 2, 3, 1, 4})
+        .reshape({batch, a.kv_heads, group * fresh, -1});
+  };
+  const at::Tensor q_latent =
+      at::matmul(by_key_head(q), up_k_.weight.view({a.kv_heads, a.head_dim, -1}))
+          .reshape({batch, rows, -1});  // [B, H*S, C]
+  at::Tensor scores = at::matmul(q_latent, latent.transpose(1, 2)) +
+                      at::matmul(by_key_head(q_rope).reshape({batch, rows, -1}),
+                                 k_rope.squeeze(2).transpose(1, 2));  // [B, H*S, T]
+  scores = scores.to(at::kFloat) * scale();
+  at::Tensor visible = mask;
+  if (!visible.defined() && fresh > 1) {
+    visible = causal_mask(at::ones({1, tokens}, scores.options().dtype(at::kBool)), fresh);
+  }
+  if (visible.defined()) {
+    scores = scores.view({batch, a.heads, fresh, tokens})
+                 .masked_fill(visible.logical_not(), -std::numeric_limits<float>::infinity())
+                 .view({batch, rows, tokens});
+  }
+  const at::Tensor weights = scores.softmax(-1).to(q.scalar_type());
+  const at::Tensor mixed =
+      at::matmul(weights, latent).view({batch, a.kv_heads, group * fresh, -1});  // [B, K, G*S, C]
+  at::Tensor out =
+      at::matmul(mixed, up_v_.weight.view({a.kv_heads, a.head_dim, -1}).transpose(1, 2));
+  if (up_v_.has_bias) out = out + up_v_.bias.view({a.kv_heads, 1, a.head_dim});
+  return out.view({batch, a.kv_heads, group, fresh, a.head_dim})
+      .permute({0, 3, 1, 2, 4})
+      .reshape({batch, fresh, a.heads * a.head_dim});
+}
+
+}  // namespace vmla
