@@ -4,9 +4,19 @@
 
 #include "base/error.h"
 #include "kernels/device.h"
+#include "kernels/launch.h"
 
 namespace vmla::kernels {
 namespace {
+
+bool use_cuda(Backend backend, const char* op, const at::Tensor& x, const at::Tensor& other) {
+  const bool records = at::GradMode::is_enabled() && (x.requires_grad() || other.requires_grad());
+  auto why = why_unsupported(x);
+  if (!why && records) why = "the CUDA kernel records no gradient";
+  return choose_cuda(backend, op, why);
+}
+
+}  // namespace
 
 Scalar scalar_of(const at::Tensor& x) {
   switch (x.scalar_type()) {
@@ -19,15 +29,10 @@ Scalar scalar_of(const at::Tensor& x) {
   }
 }
 
-bool use_cuda(Backend backend, const char* op, const at::Tensor& x, const at::Tensor& other) {
+bool choose_cuda(Backend backend, const char* op, const std::optional<std::string>& why) {
   if (backend == Backend::Reference) return false;
-  const bool records = at::GradMode::is_enabled() && (x.requires_grad() || other.requires_grad());
-  if (backend == Backend::Auto && (records || !x.is_cuda())) return false;
-  const auto why = why_unsupported(x);
-  if (backend == Backend::Auto) return !why;
-  check(!why, ErrorKind::Unsupported, "{}: {}", op, why.value_or(""));
-  check(!records, ErrorKind::Unsupported, "{}: the CUDA kernel records no gradient", op);
-  return true;
+  check(backend == Backend::Auto || !why, ErrorKind::Unsupported, "{}: {}", op, why.value_or(""));
+  return !why;
 }
 
 void check_launch(const char* op, const char* error) {
@@ -37,8 +42,6 @@ void check_launch(const char* op, const char* error) {
         op,
         error == nullptr ? "" : error);
 }
-
-}  // namespace
 
 std::optional<std::string> why_unsupported(const at::Tensor& x) {
   if (!built_with_cuda()) return "this build has no CUDA kernels";

@@ -1,6 +1,7 @@
 #include "kernels/device.h"
 
 #include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
 
 namespace vmla::kernels {
 
@@ -9,6 +10,12 @@ bool built_with_cuda() {
 }
 void* current_stream() {
   return c10::cuda::getCurrentCUDAStream().stream();
+}
+int multiprocessors() {
+  int device = 0, count = 1;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+  return count;
 }
 
 }  // namespace vmla::kernels

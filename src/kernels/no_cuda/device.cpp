@@ -17,5 +17,32 @@ const char* launch_rms_norm(const RmsNormParams& /*params*/, void* /*stream*/) {
 const char* launch_silu_mul(const SiluMulParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
+const char* launch_gemv(const GemvParams& /*params*/, void* /*stream*/) {
+  return kNoCuda;
+}
+const char* launch_heads_gemv(const HeadsGemvParams& /*params*/, void* /*stream*/) {
+  return kNoCuda;
+}
+const char* launch_rope_append(const RopeAppendParams& /*params*/, void* /*stream*/) {
+  return kNoCuda;
+}
+const char* launch_mla_decode(const MlaDecodeParams& /*params*/, void* /*stream*/) {
+  return kNoCuda;
+}
+const char* launch_mha_decode(const MhaDecodeParams& /*params*/, void* /*stream*/) {
+  return kNoCuda;
+}
+const char* launch_merge_splits(const MergeParams& /*params*/, void* /*stream*/) {
+  return kNoCuda;
+}
+const char* why_no_mla_decode(int /*heads*/, int /*kv_heads*/, int /*rope*/, int /*latent*/) {
+  return kNoCuda;
+}
+const char* why_no_mha_decode(int /*heads*/, int /*kv_heads*/, int /*head_dim*/) {
+  return kNoCuda;
+}
+int multiprocessors() {
+  return 1;
+}
 
 }  // namespace vmla::kernels

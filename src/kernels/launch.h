@@ -1,0 +1,23 @@
+// What the torch-facing halves of all kernels share. For kernels/*.cpp only.
+#pragma once
+
+#include <torch/types.h>
+
+#include <optional>
+#include <string>
+
+#include "kernels/api.h"
+#include "kernels/params.h"
+
+namespace vmla::kernels {
+
+Scalar scalar_of(const at::Tensor& x);
+
+// Whether the kernel is to run, given why it cannot (nullopt: it can).
+// Errors: ErrorKind::Unsupported when backend is Cuda and it cannot.
+bool choose_cuda(Backend backend, const char* op, const std::optional<std::string>& why);
+
+// Errors: ErrorKind::Device with CUDA's text.
+void check_launch(const char* op, const char* error);
+
+}  // namespace vmla::kernels
