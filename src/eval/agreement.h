@@ -1,0 +1,72 @@
+// What one model does differently from another on the same questions and text, without labels.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/instruct_dataset.h"
+#include "engine/loaded_model.h"
+#include "eval/answer_runner.h"
+#include "eval/benchmark_prompt.h"
+#include "eval/divergence.h"
+
+namespace vmla {
+
+struct AgreementRequest {
+  std::vector<VqaSample> samples;  // may be empty where there is a text
+  Benchmark wording = Benchmark::Vqav2;
+  PromptVariant prompt = PromptVariant::LlavaHf;
+  bool with_ocr = false;
+  fs::path image_root;
+  fs::path text;  // empty: none
+  std::int64_t window = 512;
+  fs::path output_dir;
+  // session is the model's; the reference runs from its own plain cache. end_ids are each model's.
+  AnswerRunnerOptions runner;
+  Json settings = Json::object();  // what else decides the result: kept in run.json, results.json
+};
+
+// On one question. The distributions compared are those behind the prompt and behind each token of
+// the reference's answer (its end token not counted), that answer being fed to both models.
+struct QuestionAgreement {
+  std::string reference_answer;
+  std::string answer;  // the model's own
+  Divergence divergence;
+
+  bool same_answer() const;  // after strip
+};
+
+// Over all windows of a text.
+struct TextAgreement {
+  Divergence divergence;
+  double reference_perplexity = 0.0;
+  double perplexity = 0.0;
+  std::int64_t windows = 0;
+};
+
+struct AgreementResult {
+  std::vector<std::optional<QuestionAgreement>> questions;  // one a sample; nothing: failed
+  std::vector<SampleProblem> problems;
+  std::optional<TextAgreement> text;
+  std::int64_t resumed = 0;
+  double seconds = 0.0;
+  bool cancelled = false;
+
+  // {"metrics": {kl: {mean, median, p95, max}, top1_agreement, answer_agreement},
+  //  "text": {…}, "counts", "problems"}; kl over all positions, agreements in percent.
+  Json to_json() const;
+};
+
+// Both models answer greedily, a batch of questions after the other. Writes predictions.jsonl
+// {question_id, reference_answer, answer, kl, top1, kl_by_position} as it goes; a run that was cut
+// off goes on where it was. Errors: ErrorKind::Config for models whose tokens differ and where no
+// question can be asked; Usage (another run's directory); Io.
+AgreementResult measure_agreement(const LoadedModel& reference,
+                                  const LoadedModel& model,
+                                  const AgreementRequest& request,
+                                  const std::atomic<bool>* cancel = nullptr);
+
+}  // namespace vmla
