@@ -7,6 +7,12 @@ Image ImageSource::load() const {
   return decode_image(cell->table->read(*cell), cell->table->describe(*cell));
 }
 
+std::string ImageSource::bytes() const {
+  if (!cell) return read_file(file);
+  const std::vector<std::byte> bytes = cell->table->read(*cell);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
 ImageSource image_source(const VqaSample& sample, const fs::path& image_root) {
   ImageSource source;
   if (sample.image.empty()) return source;

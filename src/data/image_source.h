@@ -22,8 +22,9 @@ struct ImageSource {
   // Which pictures are best read together: a few of the row groups of 100 rows that the hub's tools
   // write for pictures.
   std::int64_t neighbourhood() const { return row() / 256; }
-  // Errors: ErrorKind::Io.
+  // Errors of both: ErrorKind::Io.
   Image load() const;
+  std::string bytes() const;  // the picture's file as it is
 };
 
 ImageSource image_source(const VqaSample& sample, const fs::path& image_root);

@@ -215,10 +215,10 @@ TEST_F(BalanceTest, AnEmphasisedCategoryIsAskedMoreOften) {
   QuestionBalance plain, emphasised({{"relation", 4}});
   const auto few = relations(fill(plain, 5, 300, 6)), many = relations(fill(emphasised, 5, 300, 6));
   EXPECT_GT(static_cast<double>(many), 1.5 * static_cast<double>(few));
-  EXPECT_TRUE(fails_with(ErrorKind::Usage, {"emphasis", "relation", "colour=2"}, [] {
+  EXPECT_TRUE(test::fails_with(ErrorKind::Usage, {"emphasis", "relation", "colour=2"}, [] {
     QuestionBalance({{"colour", 2}});
   }));
-  EXPECT_TRUE(fails_with(ErrorKind::Usage, {"relation=0"}, [] {
+  EXPECT_TRUE(test::fails_with(ErrorKind::Usage, {"relation=0"}, [] {
     QuestionBalance({{"relation", 0}});
   }));
 }
