@@ -46,6 +46,10 @@ target_compile_options(
   INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${VMLA_TORCH_DIR}/include>"
             "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${VMLA_TORCH_DIR}/include/torch/csrc/api/include>")
 target_link_libraries(LibTorch::torch INTERFACE LibTorch::torch_cpu LibTorch::c10)
+# Its headers that need no library behind them: torch/headeronly.
+add_library(LibTorch::headeronly INTERFACE IMPORTED)
+target_compile_options(LibTorch::headeronly
+                       INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${VMLA_TORCH_DIR}/include>")
 # libtorch_cpu needs the CUDA runtime and CUPTI of the nvidia-* wheels even on a CPU; find them beside torch.
 file(GLOB _nvidia "${VMLA_TORCH_DIR}/../nvidia/*/lib")
 set(_rpath "${_lib}" ${_nvidia})

@@ -10,14 +10,9 @@
 #include <vector>
 
 #include "base/files.h"
+#include "checkpoint/tensor_info.h"
 
 namespace vmla {
-
-struct TensorSpec {
-  std::string name;
-  std::vector<std::int64_t> shape;
-  at::ScalarType dtype = at::kFloat;
-};
 
 // Tensors may arrive in any order and are written at once at their final offset, so that memory
 // stays flat. Files: model.safetensors when one shard suffices, else

@@ -8,30 +8,33 @@
 namespace vmla {
 namespace {
 
+using Type = at::ScalarType;
+
 struct DtypeName {
   std::string_view safetensors;
-  at::ScalarType torch;
+  Type torch;
+  std::uint64_t bytes;
 };
 
 // In the order of the format's reference implementation, which sorts the tensors of a file by it.
 constexpr std::array kDtypes = {
-    DtypeName{"BOOL", at::kBool},
-    DtypeName{"U8", at::kByte},
-    DtypeName{"I8", at::kChar},
-    DtypeName{"F8_E5M2", at::kFloat8_e5m2},
-    DtypeName{"F8_E4M3", at::kFloat8_e4m3fn},
-    DtypeName{"F8_E8M0", at::kFloat8_e8m0fnu},
-    DtypeName{"I16", at::kShort},
-    DtypeName{"U16", at::kUInt16},
-    DtypeName{"F16", at::kHalf},
-    DtypeName{"BF16", at::kBFloat16},
-    DtypeName{"I32", at::kInt},
-    DtypeName{"U32", at::kUInt32},
-    DtypeName{"F32", at::kFloat},
-    DtypeName{"C64", at::kComplexFloat},
-    DtypeName{"F64", at::kDouble},
-    DtypeName{"I64", at::kLong},
-    DtypeName{"U64", at::kUInt64},
+    DtypeName{"BOOL", Type::Bool, 1},
+    DtypeName{"U8", Type::Byte, 1},
+    DtypeName{"I8", Type::Char, 1},
+    DtypeName{"F8_E5M2", Type::Float8_e5m2, 1},
+    DtypeName{"F8_E4M3", Type::Float8_e4m3fn, 1},
+    DtypeName{"F8_E8M0", Type::Float8_e8m0fnu, 1},
+    DtypeName{"I16", Type::Short, 2},
+    DtypeName{"U16", Type::UInt16, 2},
+    DtypeName{"F16", Type::Half, 2},
+    DtypeName{"BF16", Type::BFloat16, 2},
+    DtypeName{"I32", Type::Int, 4},
+    DtypeName{"U32", Type::UInt32, 4},
+    DtypeName{"F32", Type::Float, 4},
+    DtypeName{"C64", Type::ComplexFloat, 8},
+    DtypeName{"F64", Type::Double, 8},
+    DtypeName{"I64", Type::Long, 8},
+    DtypeName{"U64", Type::UInt64, 8},
 };
 
 }  // namespace
@@ -60,34 +63,46 @@ int safetensors_dtype_order(at::ScalarType dtype) {
        c10::toString(dtype));
 }
 
+std::uint64_t dtype_bytes(at::ScalarType dtype) {
+  return kDtypes.at(static_cast<std::size_t>(safetensors_dtype_order(dtype))).bytes;
+}
+
+bool is_floating(at::ScalarType dtype) {
+  for (const DtypeName& known : kDtypes) {
+    if (known.torch == dtype)
+      return known.safetensors.starts_with('F') || known.safetensors.starts_with("BF");
+  }
+  return false;
+}
+
 at::ScalarType parse_dtype(const std::string& name) {
-  if (name == "bfloat16") return at::kBFloat16;
-  if (name == "float16") return at::kHalf;
-  if (name == "float32") return at::kFloat;
+  if (name == "bfloat16") return Type::BFloat16;
+  if (name == "float16") return Type::Half;
+  if (name == "float32") return Type::Float;
   fail(ErrorKind::Usage, "dtype: expected bfloat16, float16 or float32, got {}", quote(name));
 }
 
 std::string dtype_name(at::ScalarType dtype) {
   switch (dtype) {
-    case at::kBFloat16:
+    case Type::BFloat16:
       return "bfloat16";
-    case at::kHalf:
+    case Type::Half:
       return "float16";
-    case at::kFloat:
+    case Type::Float:
       return "float32";
-    case at::kDouble:
+    case Type::Double:
       return "float64";
-    case at::kByte:
+    case Type::Byte:
       return "uint8";
-    case at::kChar:
+    case Type::Char:
       return "int8";
-    case at::kShort:
+    case Type::Short:
       return "int16";
-    case at::kInt:
+    case Type::Int:
       return "int32";
-    case at::kLong:
+    case Type::Long:
       return "int64";
-    case at::kBool:
+    case Type::Bool:
       return "bool";
     default:
       return c10::toString(dtype);

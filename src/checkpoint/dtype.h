@@ -1,8 +1,9 @@
 // Names of element types: safetensors' ("BF16"), torch's and our flags' ("bfloat16").
 #pragma once
 
-#include <torch/types.h>
+#include <torch/headeronly/core/ScalarType.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,9 @@ at::ScalarType dtype_from_safetensors(std::string_view name, const std::string& 
 std::string dtype_to_safetensors(at::ScalarType dtype);
 // Tensors of a file stand in descending order of this number, so that wide elements are aligned.
 int safetensors_dtype_order(at::ScalarType dtype);
+// Of one element. Errors: ErrorKind::Unsupported for a type that safetensors lacks.
+std::uint64_t dtype_bytes(at::ScalarType dtype);
+bool is_floating(at::ScalarType dtype);
 
 // "bfloat16", "float16", "float32", "auto" excluded. Errors: ErrorKind::Usage.
 at::ScalarType parse_dtype(const std::string& name);

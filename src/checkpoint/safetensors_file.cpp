@@ -1,12 +1,7 @@
 #include "checkpoint/safetensors_file.h"
 
-#include <ATen/ATen.h>
-
-#include <cstring>
-
 #include "base/error.h"
 #include "base/quote.h"
-#include "checkpoint/mapped_tensor.h"
 #include "checkpoint/safetensors_header.h"
 
 namespace vmla {
@@ -29,11 +24,6 @@ const TensorInfo& SafetensorsFile::info(const std::string& name) const {
         path().string(),
         quote(name));
   return it->second;
-}
-
-at::Tensor SafetensorsFile::tensor(const std::string& name) const {
-  const TensorInfo& found = info(name);
-  return mapped_tensor(file_, data_begin_ + found.begin, found.shape, found.dtype);
 }
 
 void SafetensorsFile::forget(const std::string& name) const {

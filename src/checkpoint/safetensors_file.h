@@ -1,8 +1,6 @@
 // One memory-mapped .safetensors file, checked in full when it is opened.
 #pragma once
 
-#include <torch/types.h>
-
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -10,17 +8,13 @@
 #include <vector>
 
 #include "base/mapped_file.h"
+#include "checkpoint/tensor_info.h"
+
+namespace at {
+class Tensor;
+}
 
 namespace vmla {
-
-struct TensorInfo {
-  at::ScalarType dtype = at::kFloat;
-  std::vector<std::int64_t> shape;
-  std::uint64_t begin = 0;  // bytes, within the file's data section
-  std::uint64_t end = 0;
-
-  std::uint64_t bytes() const { return end - begin; }
-};
 
 class SafetensorsFile : public std::enable_shared_from_this<SafetensorsFile> {
  public:

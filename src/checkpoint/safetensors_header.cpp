@@ -269,7 +269,7 @@ std::uint64_t checked_bytes(const std::vector<std::int64_t>& shape,
                             at::ScalarType dtype,
                             const std::string& subject) {
   // Zero dimensions count as one in the overflow check: torch multiplies the others into strides.
-  std::int64_t bound = static_cast<std::int64_t>(c10::elementSize(dtype));
+  std::int64_t bound = static_cast<std::int64_t>(dtype_bytes(dtype));
   bool empty = false;
   for (const std::int64_t n : shape) {
     empty = empty || n == 0;

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/safetensors_file.h"
+#include "checkpoint/tensor_info.h"
 
 namespace vmla {
 

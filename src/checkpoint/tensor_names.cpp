@@ -1,7 +1,7 @@
 #include <array>
 #include <string_view>
 
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/checkpoint_headers.h"
 
 namespace vmla {
 namespace {

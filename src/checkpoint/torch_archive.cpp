@@ -1,13 +1,11 @@
 #include "checkpoint/torch_archive.h"
 
-#include <ATen/ATen.h>
-
 #include <string_view>
+#include <utility>
 
 #include "base/error.h"
 #include "base/quote.h"
-#include "checkpoint/mapped_tensor.h"
-#include "checkpoint/zip_reader.h"
+#include "checkpoint/dtype.h"
 
 namespace vmla {
 namespace {
@@ -39,107 +37,105 @@ void check_container(const MappedFile& file) {
         quote(text.substr(0, 24)));
 }
 
-class Archive {
- public:
-  explicit Archive(const std::shared_ptr<const MappedFile>& file)
-      : file_(file),
-        subject_(file->path().string()),
-        entries_(read_zip_directory(file->bytes(), subject_)) {
-    check(!entries_.empty(),
-          ErrorKind::Checkpoint,
-          "{}: expected data.pkl, found no entry",
-          subject_);
-    const std::string& first = entries_.begin()->first;
-    prefix_ = first.substr(0, first.find('/')) + "/";
-    for (const auto& [name, entry] : entries_) {
-      check(name.starts_with(prefix_),
-            ErrorKind::Checkpoint,
-            "{}: expected all entries under {}, got {}",
-            subject_,
-            quote(prefix_),
-            quote(name));
-    }
-  }
-
-  const std::string& subject() const { return subject_; }
-  bool has(const std::string& name) const { return entries_.count(prefix_ + name) > 0; }
-
-  const ZipEntry& entry(const std::string& name) const {
-    const auto it = entries_.find(prefix_ + name);
-    check(it != entries_.end(),
-          ErrorKind::Checkpoint,
-          "{}: expected entry {}, found none",
-          subject_,
-          quote(name));
-    return it->second;
-  }
-
-  // The content, its checksum verified.
-  std::span<const std::byte> read(const std::string& name) const {
-    const ZipEntry& found = entry(name);
-    const auto bytes = file_->bytes().subspan(found.begin, found.size);
-    check(found.crc == 0 || zip_crc(bytes) == found.crc,
-          ErrorKind::Checkpoint,
-          "{}: {}: expected checksum {:08x}, got another (damaged?)",
-          subject_,
-          quote(name),
-          found.crc);
-    return bytes;
-  }
-
-  at::Tensor storage(const StorageId& id) {
-    const std::string name = "data/" + id.key;
-    const ZipEntry& found = entry(name);
-    const std::uint64_t element = c10::elementSize(id.dtype);
-    check(static_cast<std::uint64_t>(id.count) == found.size / element && found.size % element == 0,
-          ErrorKind::Checkpoint,
-          "{}: {}: expected {} elements of {} bytes, got {} bytes",
-          subject_,
-          quote(name),
-          id.count,
-          element,
-          found.size);
-    at::Tensor& flat = storages_[{id.key, id.dtype}];
-    if (!flat.defined()) {
-      read(name);
-      file_->forget(found.begin, found.begin + found.size);
-      flat = mapped_tensor(file_, found.begin, {id.count}, id.dtype);
-    }
-    return flat;
-  }
-
- private:
-  std::shared_ptr<const MappedFile> file_;
-  std::string subject_;
-  std::map<std::string, ZipEntry> entries_;
-  std::string prefix_;
-  std::map<std::pair<std::string, at::ScalarType>, at::Tensor> storages_;
-};
-
 }  // namespace
 
-UnpickledFile read_torch_archive(const std::shared_ptr<const MappedFile>& file) {
-  check_container(*file);
-  Archive archive(file);
-  if (archive.has("byteorder")) {
-    const std::string_view order = text_of(archive.read("byteorder"));
-    check(order == "little",
+TorchArchive::TorchArchive(std::shared_ptr<const MappedFile> file)
+    : file_(std::move(file)), subject_(file_->path().string()) {
+  check_container(*file_);
+  entries_ = read_zip_directory(file_->bytes(), subject_);
+  check(
+      !entries_.empty(), ErrorKind::Checkpoint, "{}: expected data.pkl, found no entry", subject_);
+  const std::string& first = entries_.begin()->first;
+  prefix_ = first.substr(0, first.find('/')) + "/";
+  for (const auto& [name, entry] : entries_) {
+    check(name.starts_with(prefix_),
           ErrorKind::Checkpoint,
-          "{}: expected little-endian data, got {}",
-          archive.subject(),
-          quote(order));
+          "{}: expected all entries under {}, got {}",
+          subject_,
+          quote(prefix_),
+          quote(name));
   }
-  const std::uint64_t size = archive.entry("data.pkl").size;
+  check_byte_order();
+  const std::uint64_t size = entry("data.pkl").size;
   check(size <= kLongestPickle,
         ErrorKind::Checkpoint,
         "{}: data.pkl: expected at most {} bytes, got {}",
-        archive.subject(),
+        subject_,
         kLongestPickle,
         size);
-  return unpickle_tensors(
-      archive.read("data.pkl"),
-      [&](const StorageId& id) { return archive.storage(id); },
-      archive.subject());
+  tensors_ = unpickle_tensors(
+      read("data.pkl"), [this](const StorageId& id) { check_storage(id); }, subject_);
+}
+
+const ZipEntry& TorchArchive::entry(const std::string& name) const {
+  const auto it = entries_.find(prefix_ + name);
+  check(it != entries_.end(),
+        ErrorKind::Checkpoint,
+        "{}: expected entry {}, found none",
+        subject_,
+        quote(name));
+  return it->second;
+}
+
+// The content, its checksum verified.
+std::span<const std::byte> TorchArchive::read(const std::string& name) const {
+  const ZipEntry& found = entry(name);
+  const auto bytes = file_->bytes().subspan(found.begin, found.size);
+  check(found.crc == 0 || zip_crc(bytes) == found.crc,
+        ErrorKind::Checkpoint,
+        "{}: {}: expected checksum {:08x}, got another (damaged?)",
+        subject_,
+        quote(name),
+        found.crc);
+  return bytes;
+}
+
+void TorchArchive::check_byte_order() const {
+  if (entries_.count(prefix_ + "byteorder") == 0) return;
+  const std::string_view order = text_of(read("byteorder"));
+  check(order == "little",
+        ErrorKind::Checkpoint,
+        "{}: expected little-endian data, got {}",
+        subject_,
+        quote(order));
+}
+
+void TorchArchive::check_storage(const StorageId& id) const {
+  const std::string name = "data/" + id.key;
+  const ZipEntry& found = entry(name);
+  const std::uint64_t element = dtype_bytes(id.dtype);
+  check(static_cast<std::uint64_t>(id.count) == found.size / element && found.size % element == 0,
+        ErrorKind::Checkpoint,
+        "{}: {}: expected {} elements of {} bytes, got {} bytes",
+        subject_,
+        quote(name),
+        id.count,
+        element,
+        found.size);
+}
+
+std::uint64_t TorchArchive::storage_begin(const StorageId& id) const {
+  const ZipEntry& found = entry("data/" + id.key);
+  read("data/" + id.key);
+  file_->forget(found.begin, found.begin + found.size);
+  return found.begin;
+}
+
+const std::map<std::string, PickledTensor>& named_tensors(const TorchArchive& archive) {
+  check(!archive.tensors().is_tensor,
+        ErrorKind::Checkpoint,
+        "{}: expected a dict of named tensors, got one bare tensor",
+        archive.file()->path().string());
+  return archive.tensors().named;
+}
+
+const PickledTensor& bare_tensor(const TorchArchive& archive) {
+  check(archive.tensors().is_tensor,
+        ErrorKind::Checkpoint,
+        "{}: expected one bare tensor, got a dict of {} tensors",
+        archive.file()->path().string(),
+        archive.tensors().named.size());
+  return archive.tensors().tensor;
 }
 
 }  // namespace vmla

@@ -1,7 +1,5 @@
 #include "checkpoint/unpickler.h"
 
-#include <ATen/ATen.h>
-
 #include <array>
 #include <deque>
 #include <string_view>
@@ -10,6 +8,7 @@
 
 #include "base/quote.h"
 #include "checkpoint/byte_reader.h"
+#include "checkpoint/dtype.h"
 #include "checkpoint/safetensors_header.h"
 
 namespace vmla {
@@ -23,23 +22,23 @@ enum class Global { RebuildTensor, RebuildParameter, OrderedDict, Storage };
 struct KnownGlobal {
   std::string_view name;  // module, space, attribute
   Global global;
-  at::ScalarType dtype = at::kByte;
+  at::ScalarType dtype = at::ScalarType::Byte;
 };
 
 constexpr std::array kGlobals = {
     KnownGlobal{"torch._utils _rebuild_tensor_v2", Global::RebuildTensor},
     KnownGlobal{"torch._utils _rebuild_parameter", Global::RebuildParameter},
     KnownGlobal{"collections OrderedDict", Global::OrderedDict},
-    KnownGlobal{"torch FloatStorage", Global::Storage, at::kFloat},
-    KnownGlobal{"torch HalfStorage", Global::Storage, at::kHalf},
-    KnownGlobal{"torch BFloat16Storage", Global::Storage, at::kBFloat16},
-    KnownGlobal{"torch DoubleStorage", Global::Storage, at::kDouble},
-    KnownGlobal{"torch LongStorage", Global::Storage, at::kLong},
-    KnownGlobal{"torch IntStorage", Global::Storage, at::kInt},
-    KnownGlobal{"torch ShortStorage", Global::Storage, at::kShort},
-    KnownGlobal{"torch CharStorage", Global::Storage, at::kChar},
-    KnownGlobal{"torch ByteStorage", Global::Storage, at::kByte},
-    KnownGlobal{"torch BoolStorage", Global::Storage, at::kBool},
+    KnownGlobal{"torch FloatStorage", Global::Storage, at::ScalarType::Float},
+    KnownGlobal{"torch HalfStorage", Global::Storage, at::ScalarType::Half},
+    KnownGlobal{"torch BFloat16Storage", Global::Storage, at::ScalarType::BFloat16},
+    KnownGlobal{"torch DoubleStorage", Global::Storage, at::ScalarType::Double},
+    KnownGlobal{"torch LongStorage", Global::Storage, at::ScalarType::Long},
+    KnownGlobal{"torch IntStorage", Global::Storage, at::ScalarType::Int},
+    KnownGlobal{"torch ShortStorage", Global::Storage, at::ScalarType::Short},
+    KnownGlobal{"torch CharStorage", Global::Storage, at::ScalarType::Char},
+    KnownGlobal{"torch ByteStorage", Global::Storage, at::ScalarType::Byte},
+    KnownGlobal{"torch BoolStorage", Global::Storage, at::ScalarType::Bool},
 };
 
 struct Node {
@@ -61,7 +60,8 @@ struct Node {
   std::string_view text;     // String: a view of the pickle
   std::vector<Node*> items;  // Tuple; Dict and OrderedDict: key, value, key, value…
   const KnownGlobal* global = nullptr;
-  at::Tensor tensor;  // Storage (flat), Tensor
+  // Storage: the whole of it; Tensor
+  std::shared_ptr<const PickledTensor> tensor;
 };
 using Kind = Node::Kind;
 
@@ -95,11 +95,11 @@ const char* kind_name(Kind kind) {
 class Unpickler {
  public:
   Unpickler(std::span<const std::byte> pickle,
-            const StorageLoader& load,
+            const StorageCheck& check_storage,
             const std::string& subject)
-      : pickle_(pickle, subject, "data.pkl"), load_(load), subject_(subject) {}
+      : pickle_(pickle, subject, "data.pkl"), check_storage_(check_storage), subject_(subject) {}
 
-  UnpickledFile run() {
+  PickledTensors run() {
     require(pickle_.u8() == 0x80, "a pickle of protocol 2 or 3");
     const int protocol = pickle_.u8();
     require(protocol == 2 || protocol == 3, "a pickle of protocol 2 or 3");
@@ -326,9 +326,11 @@ class Unpickler {
                 id.items[2]->kind == Kind::String && id.items[3]->kind == Kind::String &&
                 id.items[4]->kind == Kind::Int && id.items[4]->number >= 0,
             "a storage of known type");
-    at::Tensor flat =
-        load_({std::string(id.items[2]->text), id.items[1]->global->dtype, id.items[4]->number});
-    push(Kind::Storage).tensor = std::move(flat);
+    PickledTensor whole;
+    whole.storage = {
+        std::string(id.items[2]->text), id.items[1]->global->dtype, id.items[4]->number};
+    check_storage_(whole.storage);
+    push(Kind::Storage).tensor = std::make_shared<const PickledTensor>(std::move(whole));
   }
 
   void reduce() {
@@ -340,7 +342,7 @@ class Unpickler {
         push(Kind::OrderedDict);
         return;
       case Global::RebuildTensor: {
-        at::Tensor tensor = rebuild(arguments.items);
+        auto tensor = std::make_shared<const PickledTensor>(rebuild(arguments.items));
         push(Kind::Tensor).tensor = std::move(tensor);
         return;
       }
@@ -377,41 +379,44 @@ class Unpickler {
   }
 
   // (storage, offset, sizes, strides, requires_grad, hooks): a view that stays within the storage.
-  at::Tensor rebuild(const std::vector<Node*>& arguments) const {
+  PickledTensor rebuild(const std::vector<Node*>& arguments) const {
     require(arguments.size() >= 4 && arguments[0]->kind == Kind::Storage &&
                 arguments[1]->kind == Kind::Int && arguments[1]->number >= 0,
             "the storage, offset, sizes and strides of a tensor");
-    const at::Tensor& flat = arguments[0]->tensor;
-    const std::int64_t offset = arguments[1]->number;
-    const std::vector<std::int64_t> sizes = integers(*arguments[2]);
-    const std::vector<std::int64_t> strides = integers(*arguments[3]);
-    require(sizes.size() == strides.size(), "as many strides as sizes");
-    const std::uint64_t bytes = checked_bytes(sizes, flat.scalar_type(), subject_ + ": data.pkl");
-    if (bytes == 0) return at::empty(sizes, flat.options());
-    std::int64_t last = offset;
+    PickledTensor view;
+    view.storage = arguments[0]->tensor->storage;
+    view.offset = arguments[1]->number;
+    view.sizes = integers(*arguments[2]);
+    view.strides = integers(*arguments[3]);
+    require(view.sizes.size() == view.strides.size(), "as many strides as sizes");
+    const StorageId& storage = view.storage;
+    view.bytes = checked_bytes(view.sizes, storage.dtype, subject_ + ": data.pkl");
+    if (view.bytes == 0) return view;
+    std::int64_t last = view.offset;
     bool fits = true;
-    for (std::size_t i = 0; i < sizes.size(); ++i) {
+    for (std::size_t i = 0; i < view.sizes.size(); ++i) {
       std::int64_t reach = 0;
-      fits = fits && !__builtin_mul_overflow(sizes[i] - 1, strides[i], &reach) &&
+      fits = fits && !__builtin_mul_overflow(view.sizes[i] - 1, view.strides[i], &reach) &&
              !__builtin_add_overflow(last, reach, &last);
     }
-    check(fits && last < flat.numel() && bytes <= flat.nbytes(),
+    const std::uint64_t elements = view.bytes / dtype_bytes(storage.dtype);
+    check(fits && last < storage.count && elements <= static_cast<std::uint64_t>(storage.count),
           ErrorKind::Checkpoint,
           "{}: data.pkl: expected a tensor within its storage of {} elements, got sizes [{}], "
           "strides [{}], offset {}",
           subject_,
-          flat.numel(),
-          fmt::join(sizes, ", "),
-          fmt::join(strides, ", "),
-          offset);
-    return flat.as_strided(sizes, strides, offset);
+          storage.count,
+          fmt::join(view.sizes, ", "),
+          fmt::join(view.strides, ", "),
+          view.offset);
+    return view;
   }
 
-  UnpickledFile result(const Node& top) const {
-    UnpickledFile file;
+  PickledTensors result(const Node& top) const {
+    PickledTensors file;
     if (top.kind == Kind::Tensor) {
       file.is_tensor = true;
-      file.tensor = top.tensor;
+      file.tensor = *top.tensor;
       return file;
     }
     check(is_dict(top),
@@ -433,7 +438,7 @@ class Unpickler {
             subject_,
             quote(key.text),
             kind_name(value.kind));
-      check(file.named.emplace(key.text, value.tensor).second,
+      check(file.named.emplace(key.text, *value.tensor).second,
             ErrorKind::Checkpoint,
             "{}: duplicate key {}",
             subject_,
@@ -443,7 +448,7 @@ class Unpickler {
   }
 
   ByteReader pickle_;
-  const StorageLoader& load_;
+  const StorageCheck& check_storage_;
   const std::string& subject_;
   std::deque<Node>
       nodes_;  // owns all values, so that cycles and deep nesting are freed without recursion
@@ -453,10 +458,10 @@ class Unpickler {
 
 }  // namespace
 
-UnpickledFile unpickle_tensors(std::span<const std::byte> pickle,
-                               const StorageLoader& load,
-                               const std::string& subject) {
-  return Unpickler(pickle, load, subject).run();
+PickledTensors unpickle_tensors(std::span<const std::byte> pickle,
+                                const StorageCheck& check_storage,
+                                const std::string& subject) {
+  return Unpickler(pickle, check_storage, subject).run();
 }
 
 }  // namespace vmla

@@ -123,9 +123,7 @@ void run_bench(BenchOptions o) {
 }  // namespace
 
 void add_bench_command(CLI::App& program) {
-  CLI::App* verb = program.add_subcommand(
-      "bench", "measure memory and speed of a model, or of two beside each other");
-  verb->alias("benchmark_memory");
+  CLI::App* verb = add_verb(program, "bench");
   const auto o = std::make_shared<BenchOptions>();
   add_value(*verb, "--baseline_model", o->baseline_model, "DIR|ID", "the unconverted model");
   add_value(*verb, "--mla_model", o->mla_model, "DIR|ID", "the converted model");

@@ -46,8 +46,7 @@ void run_convert(ConvertOptions& options) {
 }  // namespace
 
 void add_convert_command(CLI::App& program) {
-  CLI::App* verb =
-      program.add_subcommand("convert", "turn multi-head attention into latent attention (MLA)");
+  CLI::App* verb = add_verb(program, "convert");
   const auto options = std::make_shared<ConvertOptions>();
   ConversionOptions& conversion = options->conversion;
   add_model_options(*verb, options->model, "--torch_dtype");

@@ -33,8 +33,7 @@ void run_demo_verb(DemoFlags& flags) {
 }  // namespace
 
 void add_demo_command(CLI::App& program) {
-  CLI::App* verb = program.add_subcommand(
-      "demo", "the whole story on a small model: convert, score, heal, measure");
+  CLI::App* verb = add_verb(program, "demo");
   const auto flags = std::make_shared<DemoFlags>();
   flags->model.dtype = "float32";
   add_model_options(*verb, flags->model);

@@ -133,8 +133,7 @@ void run_download_dataset(DatasetOptions& options) {
 }  // namespace
 
 void add_download_command(CLI::App& program) {
-  CLI::App* verb = program.add_subcommand(
-      "download", "bring a model or dataset from the Hugging Face hub to this machine");
+  CLI::App* verb = add_verb(program, "download");
   const auto options = std::make_shared<DownloadOptions>();
   SnapshotRequest& request = options->request;
   add_value(*verb, "--repo_id", request.repository.id, "ID", "such as llava-hf/llava-1.5-7b-hf")
@@ -167,8 +166,7 @@ void add_download_command(CLI::App& program) {
 }
 
 void add_download_dataset_command(CLI::App& program) {
-  CLI::App* verb = program.add_subcommand(
-      "download_dataset", "bring the conversations of LLaVA-Instruct-150K to this machine");
+  CLI::App* verb = add_verb(program, "download_dataset");
   const auto options = std::make_shared<DatasetOptions>();
   add_value(*verb,
             "--output_dir",

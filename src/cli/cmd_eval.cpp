@@ -4,10 +4,8 @@
 namespace vmla {
 
 void add_eval_command(CLI::App& program) {
-  CLI::App* verb = program.add_subcommand(
-      "eval", "ask a model a benchmark's questions and score it; score predictions; compare runs");
+  CLI::App* verb = add_verb(program, "eval");
   verb->require_subcommand(0, 1);
-  verb->alias("eval_vqa");
   add_eval_run(*verb);
   add_eval_score(*verb);
 }

@@ -171,7 +171,7 @@ void add_sampling_options(CLI::App& verb, GenerationOptions& g) {
 }  // namespace
 
 void add_generate_command(CLI::App& program) {
-  CLI::App* verb = program.add_subcommand("generate", "answer a prompt about images");
+  CLI::App* verb = add_verb(program, "generate");
   const auto o = std::make_shared<GenerateOptions>();
   add_model_options(*verb, o->model);
   add_list(*verb, "--image", o->images, "FILE", "JPEG, PNG or WebP; may be repeated");

@@ -52,8 +52,7 @@ std::pair<std::string, std::int64_t> parse_factor(const std::string& text) {
 }  // namespace
 
 void add_make_data_command(CLI::App& program) {
-  CLI::App* verb = program.add_subcommand(
-      "make_data", "draw scenes and ask about them: LLaVA-Instruct and VQAv2 files for the demo");
+  CLI::App* verb = add_verb(program, "make_data");
   const auto options = std::make_shared<MakeDataOptions>();
   DemoDataOptions& data = options->data;
   add_value(*verb, "--output_dir", options->output_dir, "DIR", "where the files go")->required();

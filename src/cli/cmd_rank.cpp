@@ -62,9 +62,7 @@ void run_rank(RankVerbOptions& options) {
 }  // namespace
 
 void add_rank_command(CLI::App& program) {
-  CLI::App* verb = program.add_subcommand(
-      "rank", "rank the rotary dims of each head by their 2-norm on calibration data");
-  verb->alias("generate_2norm");
+  CLI::App* verb = add_verb(program, "rank");
   const auto options = std::make_shared<RankVerbOptions>();
   RankOptions& rank = options->rank;
   add_model_options(*verb, options->model);

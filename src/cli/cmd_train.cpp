@@ -156,7 +156,7 @@ void run_train(TrainVerbOptions& o) {
 }  // namespace
 
 void add_train_command(CLI::App& program) {
-  CLI::App* verb = program.add_subcommand("train", "fine-tune a model, converted or not");
+  CLI::App* verb = add_verb(program, "train");
   const auto options = std::make_shared<TrainVerbOptions>();
   add_model_flags(*verb, *options);
   add_data_flags(*verb, *options);

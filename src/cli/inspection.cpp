@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <set>
 
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/checkpoint_headers.h"
 #include "checkpoint/dtype.h"
-#include "model/load.h"
+#include "model/family.h"
+#include "model/rope_ranks.h"
+#include "model/weights_check.h"
 
 namespace vmla {
 namespace {
@@ -16,7 +18,7 @@ bool starts_with(const std::string& text, const std::string& start) {
   return text.compare(0, start.size(), start) == 0;
 }
 
-std::vector<ModelPart> count_parts(const Checkpoint& checkpoint,
+std::vector<ModelPart> count_parts(const CheckpointHeaders& checkpoint,
                                    const std::vector<TensorSpec>& specs) {
   const std::vector<std::pair<std::string, std::string>> known{
       {"vision tower", "vision_tower."},
@@ -63,13 +65,13 @@ void describe_cache(const ModelConfig& config, Inspection& out) {
   out.kv_elements_per_token = layout.elements_per_token() * config.text.num_hidden_layers;
 }
 
-std::vector<std::string> find_problems(const Checkpoint& checkpoint,
+std::vector<std::string> find_problems(const CheckpointHeaders& checkpoint,
                                        const ModelConfig& config,
                                        const std::vector<TensorSpec>& specs) {
   std::vector<std::string> problems = compare_with_specs(checkpoint, specs);
   if (config.mla) {
     try {
-      load_rope_dims(checkpoint, config, {});
+      check_rope_dims(checkpoint, config);
     } catch (const Error& e) {
       problems.emplace_back(e.what());
     }
@@ -104,7 +106,7 @@ std::int64_t Inspection::weight_bytes() const {
 }
 
 Inspection inspect_model(const fs::path& dir) {
-  const Checkpoint checkpoint = Checkpoint::open(dir);
+  const CheckpointHeaders checkpoint = CheckpointHeaders::open(dir);
   const std::string subject = (dir / "config.json").string();
   const Family& family = find_family(checkpoint.config(), subject);
   const ModelConfig config = family.parse_config(checkpoint.config(), subject);
@@ -118,7 +120,7 @@ Inspection inspect_model(const fs::path& dir) {
   out.parts = count_parts(checkpoint, specs);
   describe_cache(config, out);
   out.kv_bytes_per_token =
-      out.kv_elements_per_token * static_cast<std::int64_t>(c10::elementSize(dtype));
+      out.kv_elements_per_token * static_cast<std::int64_t>(dtype_bytes(dtype));
   out.problems = find_problems(checkpoint, config, specs);
   return out;
 }

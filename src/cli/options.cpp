@@ -2,22 +2,11 @@
 
 #include <ATen/Parallel.h>
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-
 #include "checkpoint/dtype.h"
 #include "hub/hub_cache.h"
 #include "model/load.h"
 
 namespace vmla {
-
-CLI::Option* add_switch(CLI::App& verb,
-                        const std::string& name,
-                        bool& value,
-                        const std::string& help) {
-  return verb.add_flag(name, value, help)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-}
 
 at::ScalarType ModelOptions::scalar_type() const {
   return parse_dtype(dtype);
@@ -55,16 +44,6 @@ void OutputOptions::apply() const {
 void add_output_options(CLI::App& verb, OutputOptions& options) {
   add_switch(verb, "--json", options.json, "print a machine-readable report on stdout");
   add_value(verb, "--threads", options.threads, "N", "CPU threads (0: as many as there are cores)");
-}
-
-void print_text(const std::string& text) {
-  const bool ok =
-      std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-  check(ok, ErrorKind::Io, "stdout: cannot write: {}", std::strerror(errno));
-}
-
-void print_json(const Json& report) {
-  print_text(dump_json(report));
 }
 
 }  // namespace vmla

@@ -1,34 +1,14 @@
 #include "cli/program.h"
 
 #include <c10/util/Exception.h>
-#include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
-#include <algorithm>
-#include <cstdio>
-#include <memory>
-#include <new>
 #include <string>
-#include <vector>
 
-#include "base/error.h"
-#include "cli/arguments.h"
 #include "cli/commands.h"
-#include "cli/help_formatter.h"
-#include "cli/options.h"
+#include "cli/run_verbs.h"
 
 namespace vmla {
 namespace {
-
-std::string first_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
-}
-
-int report(ErrorKind kind, const std::string& message) {
-  std::fflush(stdout);
-  fmt::print(stderr, "error: {}\n", message);
-  return static_cast<int>(kind);
-}
 
 // libtorch tells running out of memory, a broken device and a defect apart only by words.
 ErrorKind kind_of(const c10::Error& error) {
@@ -40,84 +20,30 @@ ErrorKind kind_of(const c10::Error& error) {
   return ErrorKind::Internal;
 }
 
-std::unique_ptr<CLI::App> make_app() {
-  auto app = std::make_unique<CLI::App>(
-      "vlm-mla turns vision-language models with multi-head attention into models with multi-head "
-      "latent\nattention (MLA), and runs them.",
-      "vlm-mla");
-  app->formatter(std::make_shared<HelpFormatter>());
-  app->set_help_flag("-h,--help", "show this text");
-  app->set_version_flag("--version", VMLA_VERSION, "show the version");
-  app->require_subcommand(1);
-  app->footer("Each verb has its own --help. Flags may be written with - for _.");
-  add_rank_command(*app);
-  add_convert_command(*app);
-  add_train_command(*app);
-  add_generate_command(*app);
-  add_bench_command(*app);
-  add_eval_command(*app);
-  add_inspect_command(*app);
-  add_download_command(*app);
-  add_download_dataset_command(*app);
-  add_make_data_command(*app);
-  add_demo_command(*app);
-  return app;
+std::optional<Error> translate(const std::exception& e) {
+  const auto* error = dynamic_cast<const c10::Error*>(&e);
+  if (error == nullptr) return std::nullopt;
+  return Error(kind_of(*error), std::string("libtorch: ") + error->what_without_backtrace());
 }
 
-std::string known_verbs(const CLI::App& app) {
-  std::vector<std::string> names;
-  for (const CLI::App* verb : verbs(app)) names.push_back(verb->get_name());
-  return fmt::format("{}", fmt::join(names, ", "));
-}
-
-int parse_and_run(CLI::App& app, const std::vector<std::string>& given) {
-  const std::vector<std::string> arguments = normalise_arguments(app, given);
-  const std::string verb = verb_of(arguments);
-  const bool known = find_verb(app, verb) != nullptr;
-  const std::string first = arguments.empty() ? "none" : arguments.front();
-  const bool is_question = first == "-h" || first == "--help" || first == "--version";
-  check(known || (verb.empty() && is_question),
-        ErrorKind::Usage,
-        "verb: expected one of {}, got {}",
-        known_verbs(app),
-        verb.empty() ? first : verb);
-  try {
-    // The parser takes its arguments from the back.
-    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
-  } catch (const CLI::RuntimeError& e) {
-    return e.get_exit_code();
-  } catch (const CLI::CallForVersion&) {
-    print_text(fmt::format("vlm-mla {}\n", VMLA_VERSION));
-  } catch (const CLI::CallForHelp&) {
-    print_text(app.help());
-  } catch (const CLI::ParseError& e) {
-    fail(ErrorKind::Usage,
-         "{}{} (see vlm-mla {}{}--help)",
-         known ? verb + ": " : "",
-         first_line(e.what()),
-         known ? verb : "",
-         known ? " " : "");
-  }
-  return 0;
+void add_all_verbs(CLI::App& program) {
+  add_rank_command(program);
+  add_convert_command(program);
+  add_train_command(program);
+  add_generate_command(program);
+  add_bench_command(program);
+  add_eval_command(program);
+  add_inspect_command(program);
+  add_download_command(program);
+  add_download_dataset_command(program);
+  add_make_data_command(program);
+  add_demo_command(program);
 }
 
 }  // namespace
 
 int run_program(int argc, const char* const* argv) {
-  try {
-    const auto app = make_app();
-    return parse_and_run(*app, {argv + std::min(argc, 1), argv + argc});
-  } catch (const Error& e) {
-    return report(e.kind(), first_line(e.what()));
-  } catch (const c10::Error& e) {
-    return report(kind_of(e), "libtorch: " + first_line(e.what_without_backtrace()));
-  } catch (const std::bad_alloc&) {
-    return report(ErrorKind::Device, "memory: out of memory");
-  } catch (const fs::filesystem_error& e) {
-    return report(ErrorKind::Io, first_line(e.what()));
-  } catch (const std::exception& e) {
-    return report(ErrorKind::Internal, "internal: " + first_line(e.what()));
-  }
+  return run_verbs(&add_all_verbs, argc, argv, &translate);
 }
 
 }  // namespace vmla

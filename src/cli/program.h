@@ -1,9 +1,9 @@
-// The program as a function.
+// The whole program as a function.
 #pragma once
 
 namespace vmla {
 
-// Returns the exit code. Every failure is one line on stderr: "error: subject: expected, got".
+// All verbs; as run_verbs.
 int run_program(int argc, const char* const* argv);
 
 }  // namespace vmla

@@ -13,6 +13,7 @@
 #include "checkpoint/rank_file.h"
 #include "convert/conversion_plan.h"
 #include "convert/layer_conversion.h"
+#include "nn/kept_rope_dims.h"
 
 namespace vmla {
 namespace {

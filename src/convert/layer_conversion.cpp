@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "convert/factorize.h"
-#include "nn/rope_selection.h"
+#include "nn/kept_rope_dims.h"
 
 namespace vmla {
 namespace {

@@ -8,9 +8,9 @@
 
 #include "base/json.h"
 #include "model/mla_config.h"
-#include "nn/attention.h"
-#include "nn/layers.h"
-#include "nn/rope.h"
+#include "nn/activation.h"
+#include "nn/attention_shape.h"
+#include "nn/rope_scaling.h"
 
 namespace vmla {
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "checkpoint/checkpoint_writer.h"
+#include "checkpoint/tensor_info.h"
 #include "model/config.h"
 
 namespace vmla {

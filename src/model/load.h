@@ -12,6 +12,7 @@
 #include "model/family.h"
 #include "model/rope_dims.h"
 #include "model/vlm.h"
+#include "model/weights_check.h"
 
 namespace vmla {
 
@@ -20,17 +21,6 @@ struct LoadOptions {
   std::optional<at::ScalarType> dtype;  // default: the checkpoint's
   RopeDimsSource rope;
 };
-
-// What a checkpoint lacks, has too much of or has in another shape, one line each. Unneeded but
-// harmless tensors (rotary inv_freq buffers, position_ids, a tied lm_head) are not reported.
-std::vector<std::string> compare_with_specs(const Checkpoint& checkpoint,
-                                            const std::vector<TensorSpec>& specs);
-
-// Errors: Checkpoint, all problems of compare_with_specs in one message.
-void require_specs(const Checkpoint& checkpoint, const std::vector<TensorSpec>& specs);
-
-// The most common floating dtype of the weights.
-at::ScalarType checkpoint_dtype(const Checkpoint& checkpoint);
 
 // Mixed dtypes are fine (the Python original writes kv_proj in fp32 beside bf16): all is cast to
 // options.dtype. Errors: Config, Unsupported, Checkpoint (all missing, unexpected and misshaped

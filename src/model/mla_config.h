@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/json.h"
-#include "nn/mla_attention.h"
+#include "nn/mla_shape.h"
 #include "nn/rope_selection.h"
 
 namespace vmla {

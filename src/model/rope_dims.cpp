@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include "base/log.h"
-#include "checkpoint/rank_file.h"
 #include "model/family.h"
 
 namespace vmla {
@@ -66,24 +65,6 @@ std::vector<at::Tensor> dims_from_source_model(const Checkpoint& checkpoint,
   return dims;
 }
 
-fs::path find_rank_file(const Checkpoint& checkpoint,
-                        const MlaConfig& mla,
-                        const RopeDimsSource& source) {
-  if (!source.qk_tensor_path.empty()) return source.qk_tensor_path;
-  std::error_code ec;
-  std::vector<fs::path> places;
-  if (!mla.rope_ranks.empty()) places.push_back(checkpoint.dir() / mla.rope_ranks);
-  if (!mla.qk_tensor_path.empty()) {
-    places.push_back(checkpoint.dir() /
-                     mla.qk_tensor_path);  // an absolute path replaces the directory
-    places.emplace_back(mla.qk_tensor_path);
-  }
-  for (const auto& place : places) {
-    if (fs::exists(place, ec)) return place;
-  }
-  return {};
-}
-
 }  // namespace
 
 std::vector<at::Tensor> load_rope_dims(const Checkpoint& checkpoint,
@@ -98,28 +79,9 @@ std::vector<at::Tensor> load_rope_dims(const Checkpoint& checkpoint,
       dims.push_back(kept_rope_dims(mla.rope, heads, config.text.head_dim, {}));
     return dims;
   }
-  const fs::path file = find_rank_file(checkpoint, mla, source);
-  if (file.empty()) {
-    if (!source.source_model.empty())
-      return dims_from_source_model(checkpoint, config, source.source_model);
-    fail(ErrorKind::Checkpoint,
-         "{}: its rank file {} is gone; name it with --qk_tensor_path, or the unconverted model "
-         "with --source_model",
-         checkpoint.dir().string(),
-         mla.qk_tensor_path.empty() ? mla.rope_ranks : mla.qk_tensor_path);
-  }
-  at::Tensor ranks = read_rank_file(file);
-  if (mla.is_gqa2mha2mla && ranks.size(1) != heads && heads % ranks.size(1) == 0) {
-    ranks = ranks.repeat_interleave(heads / ranks.size(1), 1);
-  }
-  check(ranks.size(0) == layers && ranks.size(1) == heads && ranks.size(2) == config.text.head_dim,
-        ErrorKind::Checkpoint,
-        "{}: expected ranks [{}, {}, {}], got [{}]",
-        file.string(),
-        layers,
-        heads,
-        config.text.head_dim,
-        fmt::join(ranks.sizes(), ", "));
+  const std::optional<RankTable> table = find_rope_ranks(checkpoint, config, source);
+  if (!table) return dims_from_source_model(checkpoint, config, source.source_model);
+  const at::Tensor ranks = at::tensor(table->ranks, at::kByte).view(table->shape);
   for (std::int64_t i = 0; i < layers; ++i) {
     dims.push_back(kept_rope_dims(mla.rope, heads, config.text.head_dim, ranks[i]));
   }

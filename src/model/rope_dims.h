@@ -4,18 +4,14 @@
 
 #include <torch/types.h>
 
-#include <string>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "model/config.h"
+#include "model/rope_ranks.h"
+#include "nn/kept_rope_dims.h"
 
 namespace vmla {
-
-struct RopeDimsSource {
-  std::string qk_tensor_path;  // --qk_tensor_path: used before anything else
-  std::string source_model;    // --source_model: directory of the unconverted model
-};
 
 // One int64 [K, R] a layer. For rank-based selections the ranks are looked for in this order:
 // source.qk_tensor_path, the model's own rope_ranks.pth, mha2mla.qk_tensor_path (relative to the

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/checkpoint_writer.h"
+#include "checkpoint/tensor_info.h"
 #include "model/config.h"
 
 namespace vmla {

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "nn/mask.h"
+#include "nn/mla_attention.h"
+#include "nn/shared_mla_attention.h"
 
 namespace vmla {
 

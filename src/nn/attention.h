@@ -7,24 +7,12 @@
 #include <memory>
 #include <string>
 
+#include "nn/attention_shape.h"
 #include "nn/cache_layout.h"
 #include "nn/kv_cache.h"
 #include "nn/layers.h"
 
 namespace vmla {
-
-struct AttentionShape {
-  std::int64_t hidden = 0;    // E
-  std::int64_t heads = 0;     // H
-  std::int64_t kv_heads = 0;  // K, divides H
-  std::int64_t head_dim = 0;  // D
-  bool qkv_bias = false;
-  bool out_bias = false;
-};
-
-// What a model caches: its own layout, or full K and V (for comparison with MHA and with the Python
-// original).
-enum class CacheMode { Native, Expanded };
 
 // MlaAttention's two equal paths; Auto takes the cheaper one by operation count.
 enum class AttentionPath { Auto, Expanded, Absorbed };

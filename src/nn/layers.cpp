@@ -4,11 +4,41 @@
 
 #include "base/error.h"
 #include "kernels/api.h"
+#include "kernels/decode_ops.h"
 
 namespace vmla {
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
   return at::linear(x, weight, bias);
+}
+
+void MergedLinear::merge(const std::vector<Linear*>& parts) {
+  std::vector<at::Tensor> weights, biases;
+  bool has_bias = false;
+  for (const Linear* part : parts) {
+    weights.push_back(part->weight);
+    has_bias = has_bias || part->bias.defined();
+    biases.push_back(part->bias.defined()
+                         ? part->bias
+                         : at::zeros({part->weight.size(0)}, part->weight.options()));
+  }
+  weight_ = at::cat(weights);
+  if (has_bias) bias_ = at::cat(biases);
+  std::int64_t row = 0;
+  for (Linear* part : parts) {
+    const std::int64_t rows = part->weight.size(0);
+    part->weight = weight_.narrow(0, row, rows);
+    if (part->bias.defined()) part->bias = bias_.narrow(0, row, rows);
+    row += rows;
+  }
+}
+
+at::Tensor MergedLinear::forward(const at::Tensor& x,
+                                 const std::vector<const Linear*>& parts) const {
+  if (merged()) return kernels::linear(x, weight_, bias_, {});
+  std::vector<at::Tensor> out;
+  for (const Linear* part : parts) out.push_back(kernels::linear(x, part->weight, part->bias, {}));
+  return at::cat(out, -1);
 }
 
 void Linear::collect(const std::string& prefix, ParameterList& out) {
@@ -33,17 +63,6 @@ void LayerNorm::collect(const std::string& prefix, ParameterList& out) {
   out.push_back({prefix + ".bias", &bias});
 }
 
-Activation parse_activation(const std::string& name) {
-  if (name == "silu" || name == "swish") return Activation::Silu;
-  if (name == "gelu") return Activation::Gelu;
-  if (name == "gelu_pytorch_tanh" || name == "gelu_new") return Activation::GeluTanh;
-  if (name == "quick_gelu") return Activation::QuickGelu;
-  if (name == "relu") return Activation::Relu;
-  fail(ErrorKind::Unsupported,
-       "hidden_act: expected silu, gelu, gelu_new, quick_gelu or relu, got {}",
-       name);
-}
-
 at::Tensor activate(Activation kind, const at::Tensor& x) {
   switch (kind) {
     case Activation::Silu:
@@ -64,6 +83,19 @@ at::Tensor GatedMlp::forward(const at::Tensor& x) const {
   const at::Tensor gate = gate_proj.forward(x), up = up_proj.forward(x);
   return down_proj.forward(act == Activation::Silu ? kernels::silu_mul(gate, up)
                                                    : activate(act, gate) * up);
+}
+
+at::Tensor GatedMlp::step(const at::Tensor& x, const at::Tensor& residual) const {
+  const bool plain = act == Activation::Silu && !gate_proj.bias.defined();
+  const at::Tensor inner =
+      plain && gate_up_.merged()
+          ? kernels::gated_linear(x, gate_up_.weight())
+          : activate(act, gate_proj.forward(x)) * up_proj.forward(x);
+  return kernels::linear(inner, down_proj.weight, down_proj.bias, residual);
+}
+
+void GatedMlp::merge_projections() {
+  gate_up_.merge({&gate_proj, &up_proj});
 }
 
 void GatedMlp::collect(const std::string& prefix, ParameterList& out) {

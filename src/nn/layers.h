@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "nn/activation.h"
+
 namespace vmla {
 
 // A parameter's HF name and where the module keeps it. Loading assigns to it, training reads it.
@@ -23,6 +25,20 @@ struct Linear {
 
   at::Tensor forward(const at::Tensor& x) const;  // [..., in] -> [..., out]
   void collect(const std::string& prefix, ParameterList& out);
+};
+
+// Projections of one input side by side: one product instead of several.
+class MergedLinear {
+ public:
+  // The parts' weights (and biases; zeros where only some have one) become views of one matrix.
+  void merge(const std::vector<Linear*>& parts);
+  bool merged() const { return weight_.defined(); }
+  // x [B, E] -> [B, sum of the parts' rows].
+  at::Tensor forward(const at::Tensor& x, const std::vector<const Linear*>& parts) const;
+  const at::Tensor& weight() const { return weight_; }
+
+ private:
+  at::Tensor weight_, bias_;  // [F, E], [F]; undefined until merged
 };
 
 // HF LlamaRMSNorm: the mean square in fp32, the weight applied in the input's dtype.
@@ -43,10 +59,6 @@ struct LayerNorm {
   void collect(const std::string& prefix, ParameterList& out);
 };
 
-enum class Activation { Silu, Gelu, GeluTanh, QuickGelu, Relu };
-// HF's names: silu, gelu, gelu_pytorch_tanh, gelu_new, quick_gelu, relu. Errors:
-// ErrorKind::Unsupported.
-Activation parse_activation(const std::string& name);
 at::Tensor activate(Activation kind, const at::Tensor& x);
 
 // LlamaMLP: down(act(gate(x)) * up(x)).
@@ -55,7 +67,13 @@ struct GatedMlp {
   Activation act = Activation::Silu;
 
   at::Tensor forward(const at::Tensor& x) const;  // [..., E]
+  // residual + forward(x) for one token a row, x and residual [B, E].
+  at::Tensor step(const at::Tensor& x, const at::Tensor& residual) const;
+  void merge_projections();  // as Attention's
   void collect(const std::string& prefix, ParameterList& out);
+
+ private:
+  MergedLinear gate_up_;
 };
 
 }  // namespace vmla

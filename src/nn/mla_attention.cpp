@@ -11,48 +11,6 @@
 
 namespace vmla {
 
-SvdMethod parse_svd_method(const std::string& name) {
-  if (name == "joint") return SvdMethod::Joint;
-  if (name == "split") return SvdMethod::Split;
-  if (name == "only_key") return SvdMethod::OnlyKey;
-  if (name == "only_value") return SvdMethod::OnlyValue;
-  if (name == "none") return SvdMethod::None;
-  fail(ErrorKind::Usage,
-       "svd_init_method: expected joint, split, only_key, only_value or none, got {}",
-       name);
-}
-
-std::string svd_method_name(SvdMethod method) {
-  switch (method) {
-    case SvdMethod::Joint:
-      return "joint";
-    case SvdMethod::Split:
-      return "split";
-    case SvdMethod::OnlyKey:
-      return "only_key";
-    case SvdMethod::OnlyValue:
-      return "only_value";
-    case SvdMethod::None:
-      return "none";
-  }
-  return "?";
-}
-
-CacheLayout mla_cache_layout(const MlaShape& s, CacheMode mode) {
-  const std::int64_t heads = s.attention.kv_heads, dim = s.attention.head_dim;
-  if (mode == CacheMode::Expanded) return {{{"k", {heads, dim}}, {"v", {heads, dim}}}};
-  CacheLayout layout{{{"k_rope", {heads, s.rope_dim}}}};
-  if (s.joint()) {
-    layout.planes.push_back({"latent", {s.latent_dim}});
-    return layout;
-  }
-  layout.planes.push_back(s.low_rank_key() ? CachePlane{"latent_k", {s.latent_dim}}
-                                           : CachePlane{"k_nope", {heads, s.nope_dim()}});
-  layout.planes.push_back(s.low_rank_value() ? CachePlane{"latent_v", {s.latent_dim}}
-                                             : CachePlane{"v", {heads, dim}});
-  return layout;
-}
-
 MlaAttention::MlaAttention(const MlaShape& shape, const at::Tensor& rope_dims)
     : shape_(shape), rope_dims_(rope_dims.reshape(-1)) {
   q_proj_.has_bias = k_r_proj_.has_bias = up_k_.has_bias = up_v_.has_bias =
@@ -214,6 +172,48 @@ at::Tensor MlaAttention::absorbed(const at::Tensor& q_rope,
   return out.view({batch, a.kv_heads, group, fresh, a.head_dim})
       .permute({0, 3, 1, 2, 4})
       .reshape({batch, fresh, a.heads * a.head_dim});
+}
+
+std::optional<std::string> MlaAttention::why_no_step() const {
+  if (shape_.joint()) return std::nullopt;
+  return "svd_init_method " + svd_method_name(shape_.method) +
+         " has no decode step of fixed shapes, only joint has";
+}
+
+at::Tensor MlaAttention::step(const at::Tensor& hidden,
+                              const at::Tensor& residual,
+                              const StepContext& context) const {
+  const auto& a = shape_.attention;
+  const std::int64_t batch = hidden.size(0), n = shape_.nope_dim();
+  const at::Tensor projected = input_proj_.forward(hidden, {&q_proj_, &k_r_proj_, &down_kv_});
+  const at::Tensor &k_rope = context.planes[0], &latent = context.planes[1];
+  const at::Tensor dims = rope_dims_.to(hidden.device()).view({a.kv_heads, shape_.rope_dim});
+  kernels::rope_append(
+      {projected, context.cos, context.sin, dims, k_rope, latent, {}, a.heads, n}, context.span);
+  const at::Tensor q_rope = projected.slice(1, 0, a.heads * shape_.rope_dim)
+                                .view({batch, a.heads, shape_.rope_dim});
+  const at::Tensor q_latent =
+      n > 0 ? kernels::heads_linear_transposed(
+                  projected.narrow(1, a.heads * shape_.rope_dim, a.heads * n)
+                      .view({batch, a.heads, n}),
+                  up_k_.weight.view({a.kv_heads, n, shape_.latent_dim}))
+            : at::zeros({batch, a.heads, shape_.latent_dim}, hidden.options());
+  const at::Tensor weighted = kernels::mla_decode(q_rope,
+                                                  q_latent,
+                                                  k_rope,
+                                                  latent,
+                                                  context.span,
+                                                  1.0 / std::sqrt(static_cast<double>(a.head_dim)));
+  at::Tensor out = kernels::heads_linear(
+      weighted, up_v_.weight.view({a.kv_heads, a.head_dim, shape_.latent_dim}));  // [B, H, D]
+  if (up_v_.bias.defined()) {
+    out = out + up_v_.bias.view({a.kv_heads, a.head_dim}).repeat_interleave(a.heads / a.kv_heads, 0);
+  }
+  return kernels::linear(out.reshape({batch, -1}), o_proj_.weight, o_proj_.bias, residual);
+}
+
+void MlaAttention::merge_projections() {
+  if (shape_.joint()) input_proj_.merge({&q_proj_, &k_r_proj_, &down_kv_});
 }
 
 }  // namespace vmla

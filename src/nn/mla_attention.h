@@ -2,30 +2,9 @@
 #pragma once
 
 #include "nn/attention.h"
+#include "nn/mla_shape.h"
 
 namespace vmla {
-
-enum class SvdMethod { Joint, Split, OnlyKey, OnlyValue, None };
-// The original's names: joint, split, only_key, only_value, none. Errors: ErrorKind::Usage.
-SvdMethod parse_svd_method(const std::string& name);
-std::string svd_method_name(SvdMethod method);
-
-// One layer's geometry. N = D - R.
-struct MlaShape {
-  AttentionShape attention;
-  SvdMethod method = SvdMethod::Joint;
-  std::int64_t rope_dim = 0;    // R
-  std::int64_t latent_dim = 0;  // C, width of each latent; unused for None
-
-  bool low_rank_key() const { return method != SvdMethod::OnlyValue && method != SvdMethod::None; }
-  bool low_rank_value() const { return method != SvdMethod::OnlyKey && method != SvdMethod::None; }
-  bool joint() const { return method == SvdMethod::Joint; }
-  std::int64_t nope_dim() const { return attention.head_dim - rope_dim; }
-};
-
-// Joint {k_rope [K, R], latent [C]}; else k_rope, then latent_k [C] or k_nope [K, N], then latent_v
-// [C] or v [K, D].
-CacheLayout mla_cache_layout(const MlaShape& shape, CacheMode mode);
 
 // Weights under self_attn: q_proj (rows: all heads' rope rows, then all heads' others), k_r_proj
 // [K*R, E], kv_proj.down_kv | down_k | down_v [C, E], kv_proj.up_k [K*N, C or E], kv_proj.up_v
@@ -41,6 +20,12 @@ class MlaAttention final : public Attention {
   at::Tensor forward(const at::Tensor& hidden, const AttentionContext& context) const override;
   CacheLayout cache_layout(CacheMode mode) const override { return mla_cache_layout(shape_, mode); }
   void collect(const std::string& prefix, ParameterList& out) override;
+  // Joint only: the other methods cache what the decode kernels do not read.
+  std::optional<std::string> why_no_step() const override;
+  at::Tensor step(const at::Tensor& hidden,
+                  const at::Tensor& residual,
+                  const StepContext& context) const override;
+  void merge_projections() override;
   const MlaShape& shape() const { return shape_; }
 
  private:
@@ -59,6 +44,7 @@ class MlaAttention final : public Attention {
   at::Tensor rope_dims_;  // int64 [K * R]
   Linear q_proj_, k_r_proj_, o_proj_;
   Linear down_kv_, down_k_, down_v_, up_k_, up_v_;
+  MergedLinear input_proj_;  // q, k_r, down_kv
 };
 
 }  // namespace vmla

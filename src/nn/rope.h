@@ -6,17 +6,9 @@
 #include <cstdint>
 #include <utility>
 
+#include "nn/rope_scaling.h"
+
 namespace vmla {
-
-enum class RopeScalingKind { None, Linear, Dynamic, Llama3 };
-
-struct RopeScaling {
-  RopeScalingKind kind = RopeScalingKind::None;
-  double factor = 1.0;
-  double low_freq_factor = 1.0;
-  double high_freq_factor = 4.0;
-  std::int64_t original_max_position = 0;
-};
 
 class RotaryEmbedding {
  public:
@@ -31,6 +23,9 @@ class RotaryEmbedding {
   // (rotate-half layout).
   std::pair<at::Tensor, at::Tensor> cos_sin(const at::Tensor& positions,
                                             at::ScalarType dtype) const;
+
+  // Whether a token's angles change as the sequence grows, so that no table can hold them.
+  bool depends_on_length() const { return scaling_.kind == RopeScalingKind::Dynamic; }
 
  private:
   at::Tensor inverse_frequencies(double theta) const;  // fp32 [D/2]

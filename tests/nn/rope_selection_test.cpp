@@ -1,4 +1,4 @@
-#include "nn/rope_selection.h"
+#include "nn/kept_rope_dims.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

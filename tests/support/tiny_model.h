@@ -11,6 +11,7 @@
 
 #include "model/family.h"
 #include "model/vlm.h"
+#include "nn/kept_rope_dims.h"
 
 namespace vmla::test {
 
