@@ -8,6 +8,32 @@
 #include "nn/kv_cache.h"
 
 namespace vmla {
+namespace {
+
+// Calls use(tensor) for the payload and, where there are any, the scales.
+template <typename Storage, typename Use>
+void for_each_tensor(Storage& storage, const Use& use) {
+  for (auto& layer : storage) {
+    for (auto& plane : layer) {
+      if (plane.payload.defined()) use(plane.payload);
+      if (plane.scales.defined()) use(plane.scales);
+    }
+  }
+}
+
+// The planes of `from` into `to` from token `begin` on.
+void write(StoredPlane& to, std::int64_t begin, const StoredPlane& from) {
+  const std::int64_t count = from.payload.size(1);
+  to.payload.narrow(1, begin, count).copy_(from.payload);
+  if (to.scales.defined()) to.scales.narrow(1, begin, count).copy_(from.scales);
+}
+
+StoredPlane first(const StoredPlane& plane, std::int64_t tokens) {
+  return {plane.payload.narrow(1, 0, tokens),
+          plane.scales.defined() ? plane.scales.narrow(1, 0, tokens) : at::Tensor()};
+}
+
+}  // namespace
 
 ContiguousCache::ContiguousCache(std::vector<CacheLayout> layouts,
                                  std::int64_t batch,
@@ -19,19 +45,20 @@ ContiguousCache::ContiguousCache(std::vector<CacheLayout> layouts,
       dtype_(dtype),
       device_(device),
       block_tokens_(block_tokens) {
-  for (const auto& layout : layouts_) storage_.emplace_back(layout.planes.size());
+  for (auto& layout : layouts_) {
+    storage_.emplace_back(layout.planes.size());
+    for (auto& plane : layout.planes) {
+      if (plane.codec.dtype == CacheDtype::Auto) plane.codec.dtype = cache_dtype_of(dtype);
+    }
+  }
 }
 
-at::Tensor& ContiguousCache::grown(std::int64_t layer, std::size_t plane, std::int64_t tokens) {
-  at::Tensor& store = storage_[static_cast<std::size_t>(layer)][plane];
-  if (store.defined() && store.size(1) >= tokens) return store;
-  std::vector<std::int64_t> shape{batch_,
-                                  (tokens + block_tokens_ - 1) / block_tokens_ * block_tokens_};
-  const auto& per_token = layouts_[static_cast<std::size_t>(layer)].planes[plane].shape;
-  shape.insert(shape.end(), per_token.begin(), per_token.end());
-  at::Tensor larger = at::empty(shape, at::TensorOptions().dtype(dtype_).device(device_));
-  if (store.defined() && length_ > 0)
-    larger.narrow(1, 0, length_).copy_(store.narrow(1, 0, length_));
+StoredPlane& ContiguousCache::grown(std::int64_t layer, std::size_t plane, std::int64_t tokens) {
+  StoredPlane& store = storage_[static_cast<std::size_t>(layer)][plane];
+  if (store.payload.defined() && store.payload.size(1) >= tokens) return store;
+  const std::int64_t capacity = (tokens + block_tokens_ - 1) / block_tokens_ * block_tokens_;
+  StoredPlane larger = empty_plane(layout(layer).planes[plane], batch_, capacity, device_);
+  if (store.payload.defined() && length_ > 0) write(larger, 0, first(store, length_));
   store = std::move(larger);
   return store;
 }
@@ -57,33 +84,27 @@ std::vector<at::Tensor> ContiguousCache::append(std::int64_t layer,
           fmt::join(want.planes[i].shape, ", "),
           fmt::join(planes[i].sizes(), ", "));
     const std::int64_t fresh = planes[i].size(1);
-    at::Tensor& store = grown(layer, i, length_ + fresh);
-    store.narrow(1, length_, fresh).copy_(planes[i]);
-    all.push_back(store.narrow(1, 0, length_ + fresh));
+    StoredPlane& store = grown(layer, i, length_ + fresh);
+    write(store, length_, encode_plane(planes[i], want.planes[i]));
+    all.push_back(decode_plane(first(store, length_ + fresh), want.planes[i], dtype_));
   }
   return all;
 }
 
 std::int64_t ContiguousCache::bytes() const {
-  return batch_ * length_ * elements_per_token(layouts_) *
-         static_cast<std::int64_t>(c10::elementSize(dtype_));
+  return batch_ * length_ * bytes_per_token(layouts_);
 }
 
 std::int64_t ContiguousCache::allocated_bytes() const {
   std::int64_t sum = 0;
-  for (const auto& layer : storage_) {
-    for (const auto& plane : layer)
-      sum += plane.defined() ? static_cast<std::int64_t>(plane.nbytes()) : 0;
-  }
+  for_each_tensor(storage_,
+                  [&](const at::Tensor& t) { sum += static_cast<std::int64_t>(t.nbytes()); });
   return sum;
 }
 
 void ContiguousCache::select_rows(const at::Tensor& index) {
-  for (auto& layer : storage_) {
-    for (auto& plane : layer) {
-      if (plane.defined()) plane = plane.index_select(0, index.to(plane.device()));
-    }
-  }
+  const at::Tensor rows = index.to(device_);
+  for_each_tensor(storage_, [&](at::Tensor& t) { t = t.index_select(0, rows); });
   batch_ = index.numel();
 }
 
@@ -105,11 +126,14 @@ void ContiguousCache::reserve(std::int64_t tokens) {
 }
 
 void ContiguousCache::poison_unused() {
-  for (auto& layer : storage_) {
-    for (auto& plane : layer) {
-      if (plane.defined()) plane.slice(1, length_).fill_(std::numeric_limits<float>::quiet_NaN());
+  for_each_tensor(storage_, [&](at::Tensor& t) {
+    at::Tensor unused = t.slice(1, length_);
+    if (t.is_floating_point()) {
+      unused.fill_(std::numeric_limits<float>::quiet_NaN());
+    } else {
+      unused.fill_(0x7f);  // fp8's NaN; of int8 and int4 the largest number
     }
-  }
+  });
 }
 
 }  // namespace vmla

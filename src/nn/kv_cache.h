@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "nn/cache_layout.h"
+#include "nn/plane_codec.h"
 
 namespace vmla {
 
@@ -18,7 +19,8 @@ class KvCache {
   virtual ~KvCache() = default;
 
   // Writes the new tokens of one layer behind the length() tokens that are there and returns all of
-  // them. planes[i] [B, S, …plane shape], in the layout's order -> [B, length() + S, …plane shape].
+  // them as they are stored: of a quantised plane the dequantised numbers. planes[i] [B, S, …plane
+  // shape], in the layout's order -> [B, length() + S, …plane shape].
   virtual std::vector<at::Tensor> append(std::int64_t layer,
                                          const std::vector<at::Tensor>& planes) = 0;
   // Once per step, after the last layer.
@@ -29,7 +31,7 @@ class KvCache {
   virtual std::int64_t batch() const = 0;
   virtual std::int64_t length() const = 0;  // T, tokens a row
 
-  // Exactly B * T * (elements per token over all layers) * (bytes per element).
+  // Exactly B * T * bytes_per_token(all layouts), scales included.
   virtual std::int64_t bytes() const = 0;
   virtual std::int64_t allocated_bytes() const = 0;
 
@@ -39,9 +41,10 @@ class KvCache {
   virtual void truncate(std::int64_t length) = 0;
 };
 
-// One tensor a plane, [B, capacity, …], grown in blocks of tokens.
+// One StoredPlane a plane, [B, capacity, …], grown in blocks of tokens.
 class ContiguousCache final : public KvCache {
  public:
+  // dtype: what append returns, and what planes whose codec is open are stored in.
   ContiguousCache(std::vector<CacheLayout> layouts,
                   std::int64_t batch,
                   at::ScalarType dtype,
@@ -64,18 +67,24 @@ class ContiguousCache final : public KvCache {
 
   // Makes room in advance, so that a run of known length allocates once.
   void reserve(std::int64_t tokens);
-  // Fills the rows past length() with NaN; they must never be read (tests).
+  // Fills the rows past length() with NaN (a quantised plane's through its scales); they must never
+  // be read (tests).
   void poison_unused();
 
+  // For kernels that read it as it lies: [B, capacity >= length(), …].
+  const StoredPlane& stored(std::int64_t layer, std::size_t plane) const {
+    return storage_[static_cast<std::size_t>(layer)][plane];
+  }
+
  private:
-  at::Tensor& grown(std::int64_t layer, std::size_t plane, std::int64_t tokens);
+  StoredPlane& grown(std::int64_t layer, std::size_t plane, std::int64_t tokens);
   std::vector<CacheLayout> layouts_;
   std::int64_t batch_;
   at::ScalarType dtype_;
   at::Device device_;
   std::int64_t block_tokens_;
   std::int64_t length_ = 0;
-  std::vector<std::vector<at::Tensor>> storage_;  // [layer][plane] -> [B, capacity, …]
+  std::vector<std::vector<StoredPlane>> storage_;  // [layer][plane] -> [B, capacity, …]
 };
 
 }  // namespace vmla
