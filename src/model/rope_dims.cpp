@@ -67,6 +67,13 @@ std::vector<at::Tensor> dims_from_source_model(const Checkpoint& checkpoint,
 
 }  // namespace
 
+std::vector<at::Tensor> shared_frequencies(const MlaConfig& mla) {
+  std::vector<at::Tensor> out;
+  for (const SharedRopeLayer& layer : mla.shared_layers)
+    out.push_back(at::tensor(layer.frequencies, at::kLong));
+  return out;
+}
+
 std::vector<at::Tensor> load_rope_dims(const Checkpoint& checkpoint,
                                        const ModelConfig& config,
                                        const RopeDimsSource& source) {
@@ -74,6 +81,7 @@ std::vector<at::Tensor> load_rope_dims(const Checkpoint& checkpoint,
   const std::int64_t layers = config.text.num_hidden_layers,
                      heads = config.text.num_key_value_heads;
   std::vector<at::Tensor> dims;
+  if (mla.is_shared()) return shared_frequencies(mla);
   if (!mla.rope.needs_ranks()) {
     for (std::int64_t i = 0; i < layers; ++i)
       dims.push_back(kept_rope_dims(mla.rope, heads, config.text.head_dim, {}));

@@ -68,7 +68,7 @@ std::vector<TensorSpec> mla_tensor_specs(const MlaShape& s, const std::string& p
     if (s.low_rank_key())
       add_linear(specs, prefix + "kv_proj.down_k", s.latent_dim, a.hidden, false);
     if (s.low_rank_value())
-      add_linear(specs, prefix + "kv_proj.down_v", s.latent_dim, a.hidden, false);
+      add_linear(specs, prefix + "kv_proj.down_v", s.value_latent(), a.hidden, false);
   }
   add_linear(specs,
              prefix + "kv_proj.up_k",
@@ -78,8 +78,23 @@ std::vector<TensorSpec> mla_tensor_specs(const MlaShape& s, const std::string& p
   add_linear(specs,
              prefix + "kv_proj.up_v",
              a.kv_heads * a.head_dim,
-             s.low_rank_value() ? s.latent_dim : a.hidden,
+             s.low_rank_value() ? s.value_latent() : a.hidden,
              a.qkv_bias);
+  add_linear(specs, prefix + "o_proj", a.hidden, a.heads * a.head_dim, a.out_bias);
+  return specs;
+}
+
+std::vector<TensorSpec> shared_mla_tensor_specs(const SharedMlaShape& s,
+                                                const std::string& prefix) {
+  const AttentionShape& a = s.attention;
+  const std::int64_t kv_dim = a.kv_heads * a.head_dim;
+  std::vector<TensorSpec> specs;
+  add_linear(specs, prefix + "q_proj", a.heads * a.head_dim, a.hidden, a.qkv_bias);
+  specs.push_back({prefix + "q_mix.weight", {a.heads, s.components, 2}});
+  add_linear(specs, prefix + "k_r_proj", 2 * s.components, a.hidden, a.qkv_bias);
+  add_linear(specs, prefix + "kv_proj.down_kv", s.latent_dim, a.hidden, false);
+  add_linear(specs, prefix + "kv_proj.up_k", kv_dim, s.latent_dim, false);
+  add_linear(specs, prefix + "kv_proj.up_v", kv_dim, s.latent_dim, a.qkv_bias);
   add_linear(specs, prefix + "o_proj", a.hidden, a.heads * a.head_dim, a.out_bias);
   return specs;
 }
@@ -91,8 +106,12 @@ std::vector<TensorSpec> decoder_tensor_specs(const TextConfig& t,
   specs.push_back({prefix + "model.embed_tokens.weight", {t.vocab_size, t.hidden_size}});
   for (std::int64_t i = 0; i < t.num_hidden_layers; ++i) {
     const std::string layer = prefix + "model.layers." + std::to_string(i) + ".";
-    if (mla) {
-      append(specs, mla_tensor_specs(mla->layer_shape(t.attention_shape()), layer + "self_attn."));
+    if (mla && mla->is_shared()) {
+      append(
+          specs,
+          shared_mla_tensor_specs(mla->shared_shape(t.attention_shape(), i), layer + "self_attn."));
+    } else if (mla) {
+      append(specs, mla_tensor_specs(mla->layer_shape(t.attention_shape(), i), layer + "self_attn."));
     } else {
       append(specs, mha_tensor_specs(t.attention_shape(), layer + "self_attn."));
     }

@@ -21,6 +21,8 @@ std::vector<TensorSpec> clip_tensor_specs(const VisionConfig& config, const std:
 // The projections under one layer's self_attn; prefix ends with "self_attn.".
 std::vector<TensorSpec> mha_tensor_specs(const AttentionShape& shape, const std::string& prefix);
 std::vector<TensorSpec> mla_tensor_specs(const MlaShape& shape, const std::string& prefix);
+std::vector<TensorSpec> shared_mla_tensor_specs(const SharedMlaShape& shape,
+                                                const std::string& prefix);
 // prefix "language_model."; lm_head is left out when it is tied.
 std::vector<TensorSpec> decoder_tensor_specs(const TextConfig& config,
                                              const std::optional<MlaConfig>& mla,

@@ -30,9 +30,13 @@ Vlm::Vlm(ModelConfig config,
     layer.mlp.act = text.hidden_act;
     layer.mlp.gate_proj.has_bias = layer.mlp.up_proj.has_bias = layer.mlp.down_proj.has_bias =
         text.mlp_bias;
-    if (config_.mla) {
+    if (config_.mla && config_.mla->is_shared()) {
+      layer.self_attn = std::make_unique<SharedMlaAttention>(
+          config_.mla->shared_shape(text.attention_shape(), i),
+          rope_dims.at(static_cast<std::size_t>(i)).to(device));
+    } else if (config_.mla) {
       layer.self_attn =
-          std::make_unique<MlaAttention>(config_.mla->layer_shape(text.attention_shape()),
+          std::make_unique<MlaAttention>(config_.mla->layer_shape(text.attention_shape(), i),
                                          rope_dims.at(static_cast<std::size_t>(i)).to(device));
     } else {
       layer.self_attn = std::make_unique<MhaAttention>(text.attention_shape());

@@ -15,7 +15,7 @@ namespace vmla {
 
 class Vlm {
  public:
-  // Builds the module tree without weights. rope_dims: one int64 [K, R] a layer for a converted
+  // Builds the module tree without weights. rope_dims: load_rope_dims's for a converted
   // model, else empty.
   Vlm(ModelConfig config,
       const std::vector<at::Tensor>& rope_dims,

@@ -16,6 +16,7 @@ constexpr const char* kHead = "language_model.lm_head.weight";
 std::vector<at::Tensor> rope_dims_of_random(const ModelConfig& model, const std::string& subject) {
   std::vector<at::Tensor> dims;
   if (!model.mla) return dims;
+  if (model.mla->is_shared()) return shared_frequencies(*model.mla);
   check(!model.mla->rope.needs_ranks(),
         ErrorKind::Unsupported,
         "{}: partial_rope_version: expected high, low or uniform for random weights, got {}",
@@ -28,19 +29,10 @@ std::vector<at::Tensor> rope_dims_of_random(const ModelConfig& model, const std:
   return dims;
 }
 
-// Ranks that select these dimensions: kept pairs in order, then the others.
 at::Tensor ranks_of(const std::vector<at::Tensor>& rope_dims, std::int64_t head_dim) {
   std::vector<at::Tensor> layers;
-  for (const at::Tensor& kept : rope_dims) {
-    const std::int64_t heads = kept.size(0), pairs = kept.size(1) / 2, half = head_dim / 2;
-    const at::Tensor is_kept =
-        at::zeros({heads, half}, at::kLong).scatter(1, kept.slice(1, 0, pairs).cpu(), 1);
-    const at::Tensor order = std::get<1>(is_kept.sort(/*stable=*/true, 1, /*descending=*/true));
-    const at::Tensor ranks =
-        at::empty_like(order).scatter(1, order, at::arange(half, at::kLong).expand({heads, half}));
-    layers.push_back(at::cat({ranks, ranks}, 1));
-  }
-  return at::stack(layers).to(at::kByte);
+  for (const at::Tensor& kept : rope_dims) layers.push_back(ranks_keeping(kept, head_dim));
+  return at::stack(layers);
 }
 
 }  // namespace

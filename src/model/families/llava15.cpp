@@ -73,8 +73,15 @@ ModelConfig parse_config(const Json& json, const std::string& subject) {
   config.projector_bias = json_value(json, "multimodal_projector_bias", true, subject);
   config.dtype = json_value<std::string>(
       json, "torch_dtype", json_value<std::string>(json, "dtype", "", subject), subject);
-  if (json.contains("mha2mla") && !json.at("mha2mla").is_null())
+  if (has_mla_config(json)) {
     config.mla = parse_mla_config(json, subject);
+    if (config.mla->is_shared()) {
+      check_shared_layers(
+          *config.mla, config.text.num_hidden_layers, config.text.head_dim, subject);
+    }
+    check_layer_latents(
+        *config.mla, config.text.attention_shape(), config.text.num_hidden_layers, subject);
+  }
   return config;
 }
 
