@@ -57,9 +57,10 @@ BenchMeasurement measure_generation(const Generator& generator,
         std::max(out.prompt_tokens, static_cast<std::int64_t>(prompt.input_ids.size()));
   }
   out.weight_bytes = weight_bytes;
-  out.kv_bytes_per_token =
-      elements_per_token(model.decoder().cache_layouts(generator.options().session.cache_mode)) *
-      static_cast<std::int64_t>(c10::elementSize(model.dtype()));
+  const SessionOptions& session = generator.options().session;
+  const auto layouts = model.cache_layouts(session.cache_mode, session.cache_format);
+  out.kv_bytes_per_token = bytes_per_token(layouts);
+  out.kv_cache_dtype = layouts.front().stored_as();
   out.overhead_bytes = median(overhead);
   out.kv_cache_bytes = median(kv_bytes);
   out.first_token_seconds = median(first_token);

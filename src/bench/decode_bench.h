@@ -25,7 +25,8 @@ struct BenchMeasurement {
   std::int64_t overhead_bytes = 0;      // peak of a run above the level before it
   std::int64_t kv_cache_bytes = 0;      // at the end of a run, exact
   std::int64_t kv_bytes_per_token = 0;  // of one row, over all layers, exact
-  double first_token_seconds = 0;       // images, prefill and the first token
+  std::string kv_cache_dtype;      // of its planes: "bf16", "int8", "k_rope int8 + latent int4"
+  double first_token_seconds = 0;  // images, prefill and the first token
   double decode_tokens_per_second = 0;  // the tokens after it, over all rows
   double tokens_per_second = 0;         // all tokens over the whole time, over all rows
 

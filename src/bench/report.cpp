@@ -56,6 +56,10 @@ std::string case_text(const BenchCase& c) {
   out += row(c, "Total peak memory (MiB)", "{:.1f}", saving, [](const M& m) {
     return mib(m.peak_bytes());
   });
+  out += fmt::format("{:<27} | {:<13} | {:<13} | -\n",
+                     "KV cache dtype",
+                     c.baseline ? c.baseline->kv_cache_dtype : "-",
+                     c.mla ? c.mla->kv_cache_dtype : "-");
   out += row(c, "KV cache, exact (MiB)", "{:.3f}", saving, [](const M& m) {
     return mib(m.kv_cache_bytes);
   });
@@ -88,6 +92,7 @@ Json measurement_json(const std::string& role,
           {"weight_bytes", m.weight_bytes},
           {"overhead_bytes", m.overhead_bytes},
           {"peak_bytes", m.peak_bytes()},
+          {"kv_cache_dtype", m.kv_cache_dtype},
           {"kv_cache_bytes", m.kv_cache_bytes},
           {"kv_bytes_per_token", m.kv_bytes_per_token},
           {"first_token_seconds", m.first_token_seconds},

@@ -11,7 +11,9 @@
 namespace vmla {
 
 Session::Session(const Vlm& model, std::int64_t batch, const SessionOptions& options)
-    : model_(model), options_(options), cache_(model.make_cache(batch, options.cache_mode)) {}
+    : model_(model),
+      options_(options),
+      cache_(model.make_cache(batch, options.cache_mode, options.cache_format)) {}
 
 // Books `count` further tokens and returns their positions, int64 [B or 1, count].
 at::Tensor Session::note_tokens(std::int64_t count, const at::Tensor& key_mask) {

@@ -21,6 +21,7 @@ struct SessionOptions {
 class Session {
  public:
   Session(const Vlm& model, std::int64_t batch, const SessionOptions& options = {});
+  CacheFormat cache_format;
 
   // Appends tokens to all rows. embeddings [B, S, E]; key_mask bool [B, S], false = padding,
   // undefined = none. Padding may stand anywhere; positions count real tokens only.

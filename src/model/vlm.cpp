@@ -89,8 +89,14 @@ at::Tensor Vlm::forward(const at::Tensor& ids,
   return decoder_.logits(decoder_.forward(input, hooks));
 }
 
-std::unique_ptr<ContiguousCache> Vlm::make_cache(std::int64_t batch, CacheMode mode) const {
-  return std::make_unique<ContiguousCache>(decoder_.cache_layouts(mode), batch, dtype_, device_);
+std::vector<CacheLayout> Vlm::cache_layouts(CacheMode mode, const CacheFormat& format) const {
+  return with_format(decoder_.cache_layouts(mode), format, cache_dtype_of(dtype_));
+}
+
+std::unique_ptr<ContiguousCache> Vlm::make_cache(std::int64_t batch,
+                                                 CacheMode mode,
+                                                 const CacheFormat& format) const {
+  return std::make_unique<ContiguousCache>(cache_layouts(mode, format), batch, dtype_, device_);
 }
 
 ParameterList Vlm::parameters() {

@@ -45,7 +45,11 @@ class Vlm {
                      const at::Tensor& pixels,
                      const DecoderHooks& hooks = {}) const;
 
-  std::unique_ptr<ContiguousCache> make_cache(std::int64_t batch, CacheMode mode) const;
+  // Every layer's planes and how they are stored; format's Auto is the model's dtype.
+  std::vector<CacheLayout> cache_layouts(CacheMode mode, const CacheFormat& format) const;
+  std::unique_ptr<ContiguousCache> make_cache(std::int64_t batch,
+                                              CacheMode mode,
+                                              const CacheFormat& format = {}) const;
   // Every parameter that the module tree holds, by canonical name.
   ParameterList parameters();
   std::int64_t parameter_bytes();
