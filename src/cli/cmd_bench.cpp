@@ -6,18 +6,22 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "engine/loaded_model.h"
+#include "model/random_vlm.h"
 
 namespace vmla {
 namespace {
 
 struct BenchOptions {
   ModelOptions model;
+  CacheOptions cache;
   OutputOptions output;
   BenchSettings settings;
   std::string baseline_model, mla_model;
   std::string image;
   std::string prompt = "Describe this image in detail.";
   bool no_force_length = false;
+  bool random_weights = false;
+  std::string step_engine = "auto";
   std::vector<std::int64_t> batch_sizes;
   std::vector<std::int64_t> prompt_tokens;
 };
@@ -36,6 +40,9 @@ void check_options(const BenchOptions& o) {
         ErrorKind::Usage,
         "bench: expected either --image or --prompt_tokens, got {}",
         o.image.empty() ? "neither" : "both");
+  check(!o.random_weights || o.image.empty(),
+        ErrorKind::Usage,
+        "--random_weights: expected --prompt_tokens beside it, got --image");
   for (const std::int64_t size : o.batch_sizes)
     check(size > 0, ErrorKind::Usage, "--batch_size: expected at least 1, got {}", size);
   for (const std::int64_t tokens : o.prompt_tokens)
@@ -65,9 +72,12 @@ std::vector<BenchMeasurement> measure_model(const BenchOptions& o,
   LoadOptions load;
   load.device = o.model.torch_device();
   load.dtype = o.model.scalar_type();
-  const fs::path dir = o.model.directory_of(name);
+  load.merge_projections = true;
+  const fs::path dir = o.random_weights ? fs::path(name) : o.model.directory_of(name);
   LoadedModel model;
-  if (o.image.empty()) {
+  if (o.random_weights) {
+    model.vlm = random_vlm(read_json(dir), name, load);
+  } else if (o.image.empty()) {
     model.vlm = load_vlm(dir, load);  // synthetic prompts need no tokenizer
   } else {
     model = load_model(dir, load);
@@ -78,6 +88,8 @@ std::vector<BenchMeasurement> measure_model(const BenchOptions& o,
         name);
   GeneratorOptions options;
   options.end_ids = model.end_ids;
+  options.session.cache_format = o.cache.format();
+  options.session.step_engine = parse_step_engine(o.step_engine);
   const Generator generator(
       *model.vlm, model.processor ? &model.processor->tokenizer() : nullptr, options);
   const std::int64_t weight_bytes = model.vlm->parameter_bytes();
@@ -93,6 +105,7 @@ void run_bench(BenchOptions o) {
   o.output.apply();
   if (o.batch_sizes.empty()) o.batch_sizes = {1};
   check_options(o);
+  o.cache.format();
   o.settings.force_length = !o.no_force_length;
   const at::Device device = o.model.torch_device();
   const auto probe = MemoryProbe::make(device);
@@ -139,6 +152,12 @@ void add_bench_command(CLI::App& program) {
   add_value(*verb, "--max_new_tokens", o->settings.max_new_tokens, "N", "tokens to generate");
   add_value(*verb, "--num_runs", o->settings.num_runs, "N", "runs, of which the median is taken");
   add_switch(*verb, "--no_force_length", o->no_force_length, "end at end tokens");
+  add_cache_options(*verb, o->cache);
+  add_step_engine_option(*verb, o->step_engine);
+  add_switch(*verb,
+             "--random_weights",
+             o->random_weights,
+             "the models are config.json files; weights of their shapes are made on the device");
   add_runtime_options(*verb, o->model);
   add_output_options(*verb, o->output);
   verb->callback([o] { run_bench(*o); });

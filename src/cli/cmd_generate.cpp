@@ -16,6 +16,7 @@ namespace {
 
 struct GenerateOptions {
   ModelOptions model;
+  CacheOptions cache;
   OutputOptions output;
   GenerationOptions generation;
   PromptStyle style;
@@ -27,6 +28,7 @@ struct GenerateOptions {
   bool use_mla_cache = false;
   bool no_mla_cache = false;
   std::int64_t prefill_chunk = 0;
+  std::string step_engine = "auto";
   std::string dump;
 };
 
@@ -44,7 +46,9 @@ SessionOptions session_options(const GenerateOptions& o, const ModelConfig& conf
         o.prefill_chunk);
   SessionOptions session;
   session.cache_mode = o.no_mla_cache ? CacheMode::Expanded : CacheMode::Native;
+  session.cache_format = o.cache.format();
   session.prefill_chunk = o.prefill_chunk;
+  session.step_engine = parse_step_engine(o.step_engine);
   return session;
 }
 
@@ -68,6 +72,7 @@ void dump_prompt(const fs::path& path, const Generator& generator, const ModelIn
 Json report_json(const std::string& prompt,
                  const ModelInput& input,
                  const GenerationResult& result,
+                 const std::string& cache_dtype,
                  double load_seconds) {
   const Completion& completion = result.completions.front();
   const GenerationTimings& t = result.timings;
@@ -83,7 +88,16 @@ Json report_json(const std::string& prompt,
             {"first_token_seconds", t.first_token_seconds},
             {"decode_seconds", t.decode_seconds},
             {"decode_tokens_per_second", t.decode_tokens_per_second()}}},
+          {"kv_cache_dtype", cache_dtype},
           {"kv_cache_bytes", result.kv_cache_bytes}};
+}
+
+std::string cache_dtype(const Generator& generator) {
+  const SessionOptions& session = generator.options().session;
+  return generator.model()
+      .cache_layouts(session.cache_mode, session.cache_format)
+      .front()
+      .stored_as();
 }
 
 void warn_about_length(const ModelInput& input, const GenerateOptions& o, const Vlm& model) {
@@ -118,7 +132,7 @@ int run_once(const GenerateOptions& o,
   }
   const GenerationResult result = generator.generate({input}, o.generation, hooks);
   if (o.output.json) {
-    print_json(report_json(prompt, input, result, load_seconds));
+    print_json(report_json(prompt, input, result, cache_dtype(generator), load_seconds));
   } else {
     print_text("\n");
   }
@@ -136,6 +150,7 @@ int run_generate(GenerateOptions o) {
   o.output.apply();
   check_generation_options(o.generation);
   if (!o.style.chat_template.empty()) parse_chat_style(o.style.chat_template);
+  o.cache.format();
   check(!(o.chat && (o.output.json || !o.dump.empty())),
         ErrorKind::Usage,
         "--chat: expected it without --json and --dump");
@@ -192,6 +207,8 @@ void add_generate_command(CLI::App& program) {
   add_sampling_options(*verb, o->generation);
   add_switch(*verb, "--use_mla_cache", o->use_mla_cache, "latent cache, the default of MLA models");
   add_switch(*verb, "--no_mla_cache", o->no_mla_cache, "cache expanded K and V, for comparison");
+  add_cache_options(*verb, o->cache);
+  add_step_engine_option(*verb, o->step_engine);
   add_value(*verb, "--prefill_chunk", o->prefill_chunk, "N", "prompt tokens at a time; 0 = all");
   add_value(*verb,
             "--qk_tensor_path",

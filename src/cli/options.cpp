@@ -36,6 +36,36 @@ void add_model_options(CLI::App& verb, ModelOptions& options, const std::string&
   add_runtime_options(verb, options, dtype_flag);
 }
 
+CacheFormat CacheOptions::format() const {
+  CacheFormat format;
+  format.dtype = parse_cache_dtype("--kv_cache_dtype", dtype);
+  format.rope_dtype =
+      rope_dtype == "same" ? format.dtype : parse_cache_dtype("--rope_cache_dtype", rope_dtype);
+  return format;
+}
+
+void add_cache_options(CLI::App& verb, CacheOptions& options) {
+  add_value(verb,
+            "--kv_cache_dtype",
+            options.dtype,
+            "TYPE",
+            "auto (the model's), bf16, fp16, fp32, fp8, int8 or int4");
+  add_value(verb,
+            "--rope_cache_dtype",
+            options.rope_dtype,
+            "TYPE",
+            "of a converted model's rotary keys: same, or a type as above");
+}
+
+void add_step_engine_option(CLI::App& verb, std::string& name) {
+  add_value(verb,
+            "--step_engine",
+            name,
+            "NAME",
+            "how single tokens are decoded: static (fused kernels in a CUDA graph), plain, or auto "
+            "(static where the GPU and the model allow it)");
+}
+
 void OutputOptions::apply() const {
   check(threads >= 0, ErrorKind::Usage, "--threads: expected 0 or more, got {}", threads);
   if (threads > 0) at::set_num_threads(static_cast<int>(threads));

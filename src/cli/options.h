@@ -8,6 +8,7 @@
 
 #include "base/files.h"
 #include "cli/flags.h"
+#include "nn/cache_format.h"
 
 namespace vmla {
 
@@ -34,6 +35,18 @@ void add_runtime_options(CLI::App& verb,
 void add_model_options(CLI::App& verb,
                        ModelOptions& options,
                        const std::string& dtype_flag = "--dtype");
+
+// --kv_cache_dtype, --rope_cache_dtype.
+struct CacheOptions {
+  std::string dtype = "auto";
+  std::string rope_dtype = "same";
+
+  CacheFormat format() const;
+};
+void add_cache_options(CLI::App& verb, CacheOptions& options);
+
+// --step_engine, as parse_step_engine takes it.
+void add_step_engine_option(CLI::App& verb, std::string& name);
 
 // --json, --threads.
 struct OutputOptions {

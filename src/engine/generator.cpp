@@ -158,6 +158,7 @@ GenerationResult Generator::generate(const std::vector<ModelInput>& prompts,
   check(!prompts.empty(), ErrorKind::Usage, "prompts: expected at least one, got none");
   const PaddedPrompts padded = pad_prompts(prompts, options_.padding);
   Session session(model_, static_cast<std::int64_t>(prompts.size()), options_.session);
+  session.expect_tokens(padded.ids.size(1) + options.max_new_tokens);
   const at::Tensor features =
       padded.pixels.defined() ? model_.encode_images(padded.pixels) : at::Tensor();
   const at::Tensor logits =

@@ -58,7 +58,9 @@ LoadedModel load_model(const fs::path& dir, const LoadOptions& options) {
   model.processor = Processor::load(dir);
   check_same_model(dir, *model.processor, config);
   model.end_ids = end_token_ids(dir, checkpoint.config(), model.processor->tokenizer().eos_id());
-  model.vlm = load_vlm(checkpoint, options);
+  LoadOptions load = options;
+  load.merge_projections = true;
+  model.vlm = load_vlm(checkpoint, load);
   return model;
 }
 

@@ -10,6 +10,13 @@
 
 namespace vmla {
 
+StepEngine parse_step_engine(const std::string& name) {
+  if (name == "auto") return StepEngine::Auto;
+  if (name == "plain") return StepEngine::Plain;
+  if (name == "static") return StepEngine::Static;
+  fail(ErrorKind::Usage, "step_engine: expected auto, plain or static, got {}", name);
+}
+
 Session::Session(const Vlm& model, std::int64_t batch, const SessionOptions& options)
     : model_(model),
       options_(options),
@@ -60,9 +67,41 @@ at::Tensor Session::forward(const at::Tensor& embeddings, const at::Tensor& posi
   return model_.decoder().forward(input);
 }
 
+bool Session::wants_static_step() const {
+  if (no_static_step_ || options_.step_engine == StepEngine::Plain) return false;
+  if (options_.cache_mode != CacheMode::Native || options_.path == AttentionPath::Expanded)
+    return false;
+  const bool fast = model_.device().is_cuda() && c10::elementSize(model_.dtype()) == 2;
+  return (fast || options_.step_engine == StepEngine::Static) &&
+         !StaticStep::why_not(model_, *cache_);
+}
+
+// False where padding stands anywhere but in front.
+bool Session::make_static_step() {
+  at::Tensor first = at::zeros({batch()}, at::TensorOptions().dtype(at::kInt));
+  if (key_mask_.defined()) {
+    const at::Tensor mask = key_mask_.narrow(1, 0, length()).to(at::kCPU, at::kLong);
+    first = mask.argmax(1);
+    if (!mask.sum(1).equal(length() - first)) return false;
+  }
+  constexpr std::int64_t kBlock = 256;
+  const std::int64_t room = std::max(expected_length_, (length() + kBlock) / kBlock * kBlock);
+  cache_->reserve(room);
+  static_step_ = std::make_unique<StaticStep>(
+      model_, *cache_, first, room, /*use_graph=*/model_.device().is_cuda());
+  return true;
+}
+
+void Session::expect_tokens(std::int64_t more) {
+  expected_length_ = length() + more;
+}
+
 at::Tensor Session::append(const at::Tensor& embeddings, const at::Tensor& key_mask) {
   const c10::InferenceMode guard;
+  static_step_.reset();
   const std::int64_t count = embeddings.size(1);
+  if (expected_length_ > 0 && wants_static_step())
+    cache_->reserve(std::max(expected_length_, length() + count));
   const at::Tensor positions = note_tokens(count, key_mask);
   const std::int64_t chunk = options_.prefill_chunk > 0 ? options_.prefill_chunk : count;
   std::vector<at::Tensor> hidden;
@@ -87,6 +126,14 @@ at::Tensor Session::prefill(const at::Tensor& embeddings, const at::Tensor& key_
 
 at::Tensor Session::step(const at::Tensor& tokens) {
   const c10::InferenceMode guard;
+  if (static_step_ && static_step_->tokens() <= length()) static_step_.reset();
+  if (!static_step_ && wants_static_step()) no_static_step_ = !make_static_step();
+  if (static_step_) {
+    const at::Tensor logits = static_step_->run(tokens);
+    if (key_mask_.defined()) note_tokens(1, {});
+    cache_->advance(1);
+    return logits;
+  }
   const at::Tensor embeddings = model_.decoder().embed(tokens.unsqueeze(1));
   const at::Tensor positions = note_tokens(1, {});
   return model_.decoder().logits(forward(embeddings, positions).select(1, 0)).to(at::kFloat);
@@ -94,6 +141,7 @@ at::Tensor Session::step(const at::Tensor& tokens) {
 
 void Session::select_rows(const at::Tensor& index) {
   const c10::InferenceMode guard;
+  static_step_.reset();
   cache_->select_rows(index);
   if (!key_mask_.defined()) return;
   const at::Tensor rows = index.to(key_mask_.device());
@@ -103,6 +151,7 @@ void Session::select_rows(const at::Tensor& index) {
 
 void Session::truncate(std::int64_t length) {
   const c10::InferenceMode guard;
+  static_step_.reset();
   cache_->truncate(length);
   if (!key_mask_.defined()) return;
   key_mask_.slice(1, length).fill_(true);

@@ -5,14 +5,25 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
+#include "engine/static_step.h"
 #include "model/vlm.h"
 
 namespace vmla {
 
+// How single tokens are decoded. Static: fixed shapes and fused kernels (on a GPU a CUDA graph),
+// where the model and the cache allow it; Plain: through Decoder::forward; Auto: Static for 16-bit
+// numbers on a GPU, else Plain.
+enum class StepEngine { Auto, Plain, Static };
+// "auto", "plain", "static". Errors: ErrorKind::Usage.
+StepEngine parse_step_engine(const std::string& name);
+
 struct SessionOptions {
   CacheMode cache_mode = CacheMode::Native;
+  CacheFormat cache_format;
   AttentionPath path = AttentionPath::Auto;
+  StepEngine step_engine = StepEngine::Auto;
   std::int64_t prefill_chunk = 0;  // how many tokens go through the layers at a time; 0 = all
 };
 
@@ -21,7 +32,6 @@ struct SessionOptions {
 class Session {
  public:
   Session(const Vlm& model, std::int64_t batch, const SessionOptions& options = {});
-  CacheFormat cache_format;
 
   // Appends tokens to all rows. embeddings [B, S, E]; key_mask bool [B, S], false = padding,
   // undefined = none. Padding may stand anywhere; positions count real tokens only.
@@ -31,6 +41,11 @@ class Session {
   at::Tensor prefill(const at::Tensor& embeddings, const at::Tensor& key_mask = {});
   // One token a row: tokens int64 [B] -> fp32 logits [B, V].
   at::Tensor step(const at::Tensor& tokens);
+
+  // A hint: so many tokens a row are still to come, so that room is made for them at once.
+  void expect_tokens(std::int64_t more);
+  // Whether the last step() went the Static way.
+  bool steps_statically() const { return static_step_ != nullptr; }
 
   // Keeps rows index [B'] (int64), in that order; a row may be named several times, so that one
   // prefix serves many continuations.
@@ -45,6 +60,8 @@ class Session {
  private:
   at::Tensor forward(const at::Tensor& embeddings, const at::Tensor& positions);
   at::Tensor note_tokens(std::int64_t count, const at::Tensor& key_mask);
+  bool wants_static_step() const;
+  bool make_static_step();
 
   const Vlm& model_;
   SessionOptions options_;
@@ -53,6 +70,10 @@ class Session {
   // many real tokens each row has [B].
   at::Tensor key_mask_;
   at::Tensor real_tokens_;
+  std::int64_t expected_length_ = 0;
+  // Gone as soon as anything but a step changes the cache.
+  std::unique_ptr<StaticStep> static_step_;
+  bool no_static_step_ = false;  // tried, and the padding does not allow it
 };
 
 }  // namespace vmla

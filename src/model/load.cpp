@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
+#include <c10/core/CachingDeviceAllocator.h>
 
 namespace vmla {
 
@@ -23,7 +24,16 @@ std::unique_ptr<Vlm> load_vlm(const Checkpoint& checkpoint, const LoadOptions& o
                             .contiguous();
     checkpoint.forget(parameter.name);
   }
+  if (options.merge_projections && options.device.is_cuda()) merge_projections(*model);
   return model;
+}
+
+void merge_projections(Vlm& model) {
+  for (DecoderLayer& layer : model.decoder().layers) {
+    layer.self_attn->merge_projections();
+    layer.mlp.merge_projections();
+    if (!model.device().is_cpu()) c10::getDeviceAllocator(model.device().type())->emptyCache();
+  }
 }
 
 std::unique_ptr<Vlm> load_vlm(const fs::path& dir, const LoadOptions& options) {

@@ -20,6 +20,8 @@ struct LoadOptions {
   at::Device device = at::kCPU;
   std::optional<at::ScalarType> dtype;  // default: the checkpoint's
   RopeDimsSource rope;
+  // On a GPU, see below.
+  bool merge_projections = false;
 };
 
 // Mixed dtypes are fine (the Python original writes kv_proj in fp32 beside bf16): all is cast to
@@ -27,6 +29,10 @@ struct LoadOptions {
 // names in one message), Device.
 std::unique_ptr<Vlm> load_vlm(const Checkpoint& checkpoint, const LoadOptions& options = {});
 std::unique_ptr<Vlm> load_vlm(const fs::path& dir, const LoadOptions& options = {});
+
+// Attention::merge_projections and the MLP's, layer by layer, giving freed memory back: at most one
+// layer is there twice. For inference.
+void merge_projections(Vlm& model);
 
 // "auto" | "cpu" | "cuda" | "cuda:1". Errors: Usage, Device.
 at::Device parse_device(const std::string& name);

@@ -2,9 +2,20 @@
 
 #include <ATen/ATen.h>
 
+#include "base/error.h"
 #include "nn/mask.h"
 
 namespace vmla {
+
+std::optional<std::string> Attention::why_no_step() const {
+  return "this attention layout has no decode step of fixed shapes";
+}
+
+at::Tensor Attention::step(const at::Tensor& /*hidden*/,
+                           const at::Tensor& /*residual*/,
+                           const StepContext& /*context*/) const {
+  fail(ErrorKind::Internal, "attention step: {}", why_no_step().value_or("not written"));
+}
 
 at::Tensor expanded_attention(const at::Tensor& q,
                               const at::Tensor& k,

@@ -11,6 +11,11 @@ at::Tensor DecoderLayer::forward(const at::Tensor& hidden, const AttentionContex
   return attended + mlp.forward(post_attention_layernorm.forward(attended));
 }
 
+at::Tensor DecoderLayer::step(const at::Tensor& hidden, const StepContext& context) const {
+  const at::Tensor attended = self_attn->step(input_layernorm.forward(hidden), hidden, context);
+  return mlp.step(post_attention_layernorm.forward(attended), attended);
+}
+
 void DecoderLayer::collect(const std::string& prefix, ParameterList& out) {
   input_layernorm.collect(prefix + ".input_layernorm", out);
   self_attn->collect(prefix + ".self_attn", out);

@@ -22,6 +22,8 @@ struct DecoderLayer {
 
   at::Tensor forward(const at::Tensor& hidden,
                      const AttentionContext& context) const;  // [B, S, E] -> [B, S, E]
+  // hidden [B, E] -> [B, E], one token a row.
+  at::Tensor step(const at::Tensor& hidden, const StepContext& context) const;
   void collect(const std::string& prefix, ParameterList& out);
 };
 

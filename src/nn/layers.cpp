@@ -87,10 +87,9 @@ at::Tensor GatedMlp::forward(const at::Tensor& x) const {
 
 at::Tensor GatedMlp::step(const at::Tensor& x, const at::Tensor& residual) const {
   const bool plain = act == Activation::Silu && !gate_proj.bias.defined();
-  const at::Tensor inner =
-      plain && gate_up_.merged()
-          ? kernels::gated_linear(x, gate_up_.weight())
-          : activate(act, gate_proj.forward(x)) * up_proj.forward(x);
+  const at::Tensor inner = plain && gate_up_.merged()
+                               ? kernels::gated_linear(x, gate_up_.weight())
+                               : activate(act, gate_proj.forward(x)) * up_proj.forward(x);
   return kernels::linear(inner, down_proj.weight, down_proj.bias, residual);
 }
 

@@ -29,6 +29,25 @@ at::Tensor MhaAttention::forward(const at::Tensor& hidden, const AttentionContex
   return o_proj_.forward(expanded_attention(q, k, v, context.mask, scale));
 }
 
+at::Tensor MhaAttention::step(const at::Tensor& hidden,
+                              const at::Tensor& residual,
+                              const StepContext& context) const {
+  const std::int64_t batch = hidden.size(0);
+  const at::Tensor projected = input_proj_.forward(hidden, {&q_proj_, &k_proj_, &v_proj_});
+  const at::Tensor &k = context.planes[0], &v = context.planes[1];
+  kernels::rope_append({projected, context.cos, context.sin, {}, k, v, {}, shape_.heads, 0},
+                       context.span);
+  const at::Tensor q = projected.slice(1, 0, shape_.heads * shape_.head_dim)
+                           .view({batch, shape_.heads, shape_.head_dim});
+  const at::Tensor out = kernels::mha_decode(
+      q, k, v, context.span, 1.0 / std::sqrt(static_cast<double>(shape_.head_dim)));
+  return kernels::linear(out.reshape({batch, -1}), o_proj_.weight, o_proj_.bias, residual);
+}
+
+void MhaAttention::merge_projections() {
+  input_proj_.merge({&q_proj_, &k_proj_, &v_proj_});
+}
+
 CacheLayout MhaAttention::cache_layout(CacheMode /*mode*/) const {
   return {{{"k", {shape_.kv_heads, shape_.head_dim}}, {"v", {shape_.kv_heads, shape_.head_dim}}}};
 }

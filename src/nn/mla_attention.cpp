@@ -188,10 +188,10 @@ at::Tensor MlaAttention::step(const at::Tensor& hidden,
   const at::Tensor projected = input_proj_.forward(hidden, {&q_proj_, &k_r_proj_, &down_kv_});
   const at::Tensor &k_rope = context.planes[0], &latent = context.planes[1];
   const at::Tensor dims = rope_dims_.to(hidden.device()).view({a.kv_heads, shape_.rope_dim});
-  kernels::rope_append(
-      {projected, context.cos, context.sin, dims, k_rope, latent, {}, a.heads, n}, context.span);
-  const at::Tensor q_rope = projected.slice(1, 0, a.heads * shape_.rope_dim)
-                                .view({batch, a.heads, shape_.rope_dim});
+  kernels::rope_append({projected, context.cos, context.sin, dims, k_rope, latent, {}, a.heads, n},
+                       context.span);
+  const at::Tensor q_rope =
+      projected.slice(1, 0, a.heads * shape_.rope_dim).view({batch, a.heads, shape_.rope_dim});
   const at::Tensor q_latent =
       n > 0 ? kernels::heads_linear_transposed(
                   projected.narrow(1, a.heads * shape_.rope_dim, a.heads * n)
@@ -207,7 +207,8 @@ at::Tensor MlaAttention::step(const at::Tensor& hidden,
   at::Tensor out = kernels::heads_linear(
       weighted, up_v_.weight.view({a.kv_heads, a.head_dim, shape_.latent_dim}));  // [B, H, D]
   if (up_v_.bias.defined()) {
-    out = out + up_v_.bias.view({a.kv_heads, a.head_dim}).repeat_interleave(a.heads / a.kv_heads, 0);
+    out =
+        out + up_v_.bias.view({a.kv_heads, a.head_dim}).repeat_interleave(a.heads / a.kv_heads, 0);
   }
   return kernels::linear(out.reshape({batch, -1}), o_proj_.weight, o_proj_.bias, residual);
 }

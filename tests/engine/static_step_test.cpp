@@ -1,0 +1,172 @@
+// The decode step of fixed shapes against the plain one: on the CPU through the kernels'
+// references, on a GPU through the kernels and a CUDA graph.
+#include <ATen/ATen.h>
+#include <ATen/Context.h>
+#include <c10/core/InferenceMode.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "engine/session.h"
+#include "kernels/device.h"
+#include "model/load.h"
+#include "support/expect_close.h"
+#include "support/tiny_model.h"
+
+namespace vmla::test {
+namespace {
+
+struct Case {
+  const char* name;
+  TinyShape shape;
+};
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.name;
+}
+
+std::vector<Case> cases() {
+  TinyShape gqa, joint, joint_gqa;
+  gqa.kv_heads = 2;
+  gqa.qkv_bias = true;
+  joint.mla = SvdMethod::Joint;
+  joint.rope_version = "2-norm";
+  joint_gqa = joint;
+  joint_gqa.kv_heads = 2;
+  joint_gqa.qkv_bias = true;
+  return {{"mha", {}}, {"gqa_bias", gqa}, {"joint", joint}, {"joint_gqa_bias", joint_gqa}};
+}
+
+SessionOptions with(StepEngine engine) {
+  SessionOptions options;
+  options.step_engine = engine;
+  return options;
+}
+
+class StaticStepCases : public ::testing::TestWithParam<Case> {
+ protected:
+  static constexpr Tolerance kTolerance{2e-5, 0};
+};
+
+TEST_P(StaticStepCases, StepsEqualThePlainOnes) {
+  const auto model = make_tiny_model(GetParam().shape);
+  const at::Tensor ids = tiny_ids(GetParam().shape, 3, 12);
+  Session plain(*model, 3, with(StepEngine::Plain)), fixed(*model, 3, with(StepEngine::Static));
+  for (Session* session : {&plain, &fixed}) session->prefill(model->embed(ids.slice(1, 0, 5), {}));
+  for (std::int64_t i = 5; i < 12; ++i) {
+    const c10::InferenceMode guard;
+    fixed.cache().poison_unused();
+    const at::Tensor want = plain.step(ids.select(1, i)), got = fixed.step(ids.select(1, i));
+    EXPECT_TRUE(close(got, want, kTolerance)) << i;
+    EXPECT_FALSE(close(got * 1.001 + 1e-4, want, kTolerance)) << "planted";
+  }
+  EXPECT_TRUE(fixed.steps_statically());
+  EXPECT_FALSE(plain.steps_statically());
+  EXPECT_EQ(fixed.length(), 12);
+  EXPECT_EQ(fixed.cache().bytes(), plain.cache().bytes());
+}
+
+TEST_P(StaticStepCases, MergedProjectionsChangeNothing) {
+  const auto model = make_tiny_model(GetParam().shape), merged = make_tiny_model(GetParam().shape);
+  merge_projections(*merged);
+  const at::Tensor ids = tiny_ids(GetParam().shape, 2, 8);
+  Session before(*model, 2, with(StepEngine::Plain)), after(*merged, 2, with(StepEngine::Static));
+  EXPECT_TRUE(close(after.prefill(merged->embed(ids.slice(1, 0, 4), {})),
+                    before.prefill(model->embed(ids.slice(1, 0, 4), {})),
+                    kTolerance));
+  for (std::int64_t i = 4; i < 8; ++i)
+    EXPECT_TRUE(close(after.step(ids.select(1, i)), before.step(ids.select(1, i)), kTolerance));
+  const auto plain_parameters = model->parameters(), merged_parameters = merged->parameters();
+  for (std::size_t i = 0; i < plain_parameters.size(); ++i) {
+    EXPECT_TRUE(same_bits(*plain_parameters[i].tensor, *merged_parameters[i].tensor))
+        << plain_parameters[i].name;
+  }
+}
+
+TEST_P(StaticStepCases, PaddingInFrontAndChangesOfTheBatch) {
+  const TinyShape& shape = GetParam().shape;
+  const auto model = make_tiny_model(shape);
+  const at::Tensor ids = tiny_ids(shape, 3, 10);
+  at::Tensor mask = at::ones({3, 6}, at::kBool);
+  mask[1].slice(0, 0, 4).fill_(false);
+  Session plain(*model, 3, with(StepEngine::Plain)), fixed(*model, 3, with(StepEngine::Static));
+  for (Session* session : {&plain, &fixed})
+    session->prefill(model->embed(ids.slice(1, 0, 6), {}), mask);
+  const auto compare = [&](std::int64_t i, const at::Tensor& tokens) {
+    EXPECT_TRUE(close(fixed.step(tokens), plain.step(tokens), kTolerance)) << i;
+    EXPECT_TRUE(fixed.steps_statically());
+  };
+  for (std::int64_t i = 6; i < 8; ++i) compare(i, ids.select(1, i));
+  const at::Tensor rows = at::tensor({2, 1}, at::kLong);
+  plain.select_rows(rows);
+  fixed.select_rows(rows);
+  for (std::int64_t i = 8; i < 10; ++i) compare(i, ids.select(1, i).index_select(0, rows));
+  plain.truncate(7);
+  fixed.truncate(7);
+  compare(10, ids.select(1, 0).index_select(0, rows));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, StaticStepCases, ::testing::ValuesIn(cases()), [](const auto& test) {
+  return std::string(test.param.name);
+});
+
+TEST(StaticStep, OutgrowsItsRoom) {
+  const auto model = make_tiny_model({});
+  const at::Tensor ids = tiny_ids({}, 1, 270);
+  Session plain(*model, 1, with(StepEngine::Plain)), fixed(*model, 1, with(StepEngine::Static));
+  for (Session* session : {&plain, &fixed})
+    session->prefill(model->embed(ids.slice(1, 0, 250), {}));
+  for (std::int64_t i = 250; i < 270; ++i)
+    EXPECT_TRUE(close(fixed.step(ids.select(1, i)), plain.step(ids.select(1, i)), {2e-5, 0})) << i;
+}
+
+TEST(StaticStep, OtherPaddingAndLayoutsGoThePlainWay) {
+  const auto model = make_tiny_model({});
+  const at::Tensor ids = tiny_ids({}, 2, 6);
+  at::Tensor mask = at::ones({2, 5}, at::kBool);
+  mask[0].slice(0, 3).fill_(false);
+  Session plain(*model, 2, with(StepEngine::Plain)), fixed(*model, 2, with(StepEngine::Static));
+  for (Session* session : {&plain, &fixed})
+    session->prefill(model->embed(ids.slice(1, 0, 5), {}), mask);
+  EXPECT_TRUE(close(fixed.step(ids.select(1, 5)), plain.step(ids.select(1, 5)), {2e-5, 0}));
+  EXPECT_FALSE(fixed.steps_statically());
+
+  TinyShape split;
+  split.mla = SvdMethod::Split;
+  const auto converted = make_tiny_model(split);
+  Session other(*converted, 2, with(StepEngine::Static));
+  EXPECT_EQ(StaticStep::why_not(*converted, other.cache()).value_or(""),
+            "svd_init_method split has no decode step of fixed shapes, only joint has");
+  EXPECT_THROW(parse_step_engine("fast"), Error);
+}
+
+// Greedy tokens of a graph, of direct kernels and of the plain path; 16-bit rounding differs, so
+// that the logits are compared and the tokens only between graph and direct steps.
+TEST(StaticStepCuda, GraphEqualsDirectSteps) {
+  if (!kernels::built_with_cuda() || !at::globalContext().hasCUDA())
+    GTEST_SKIP() << "no CUDA device";
+  TinyShape mha, mla;
+  mha.head_dim = mla.head_dim = 64;
+  mha.hidden = mla.hidden = 256;
+  mla.mla = SvdMethod::Joint;
+  mla.rope_dim = 32;
+  mla.low_rank = 32;
+  for (const TinyShape& shape : {mha, mla}) {
+    for (const std::int64_t rows : {1, 3, 9}) {
+      const auto model = make_tiny_model(shape, at::kBFloat16, at::kCUDA);
+      merge_projections(*model);
+      const at::Tensor ids = tiny_ids(shape, rows, 40).to(at::kCUDA);
+      Session plain(*model, rows, with(StepEngine::Plain)),
+          fixed(*model, rows, with(StepEngine::Auto));
+      for (Session* session : {&plain, &fixed})
+        session->prefill(model->embed(ids.slice(1, 0, 20), {}));
+      for (std::int64_t i = 20; i < 40; ++i) {
+        const c10::InferenceMode guard;
+        const at::Tensor want = plain.step(ids.select(1, i)), got = fixed.step(ids.select(1, i));
+        EXPECT_TRUE(close(got, want, {0.06, 0.03})) << rows << " rows, token " << i;
+      }
+      EXPECT_TRUE(fixed.steps_statically());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace vmla::test
