@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "base/json.h"
 #include "data/benchmark_files.h"
 #include "data/image_source.h"
@@ -254,6 +256,32 @@ TEST(ParquetDamage, FilesThatAreNotWhole) {
   EXPECT_TRUE(fails_with(ErrorKind::Io, {"val.parquet"}, [&] {
     load_vizwiz_table({hollow, "val", ""});
   }));
+}
+
+TEST(ParquetDamage, ChangedBytesAreOurErrorsOrNone) {
+  const TempDir dir;
+  const std::string whole = test::slurp(golden("vizwiz/table/data/val-00000-of-00001.parquet"));
+  std::mt19937 random(1);
+  int refused = 0, loaded = 0, broken = 0;
+  for (int round = 0; round < 200; ++round) {
+    std::string bytes = whole;
+    // Half of them in the footer and what lies before it.
+    const std::size_t from = round % 2 == 0 ? 0 : bytes.size() - 3000;
+    bytes[from + random() % (bytes.size() - from)] = static_cast<char>(random());
+    const auto path = dir.write("val.parquet", bytes);
+    try {
+      const auto samples = load_vizwiz_table({path, "val", ""});
+      ++loaded;
+      for (const VqaSample& sample : samples) image_source(sample, "").load();
+    } catch (const Error& e) {
+      EXPECT_TRUE(e.kind() == ErrorKind::Io || e.kind() == ErrorKind::Config) << e.what();
+      EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos);
+      ++(std::string(e.what()).find("image") == std::string::npos ? refused : broken);
+    }
+  }
+  EXPECT_GT(refused, 20);
+  EXPECT_GT(loaded, 20);
+  EXPECT_GT(broken, 0);
 }
 
 TEST(ParquetDamage, ABrokenPictureIsThatPicturesError) {
