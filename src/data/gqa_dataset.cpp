@@ -50,6 +50,10 @@ VqaSample read_gqa_question(const std::string& id, const Json& record, const std
   const Json types = member_or_null(record, "types");
   traits.structural = json_value<std::string>(types, "structural", "", subject + ": types");
   traits.semantic = json_value<std::string>(types, "semantic", "", subject + ": types");
+  traits.common =
+      json_value<std::string>(types, "detailed", "", subject + ": types").find("Common") !=
+      std::string::npos;
+  traits.entailed = read_strings(record, "entailed", subject);
   traits.group =
       json_value<std::string>(member_or_null(record, "groups"), "global", "", subject + ": groups");
   traits.steps = count_steps(record, subject);

@@ -22,10 +22,12 @@ struct QuestionId {
 // What the GQA evaluation groups its questions by.
 struct GqaTraits {
   bool balanced = true;
-  std::string structural;   // "query" is open, all others are binary
-  std::string semantic;     // "obj", "attr", "rel", …
-  std::string group;        // of the answer distribution; empty: none
-  std::int64_t steps = -1;  // of reasoning; -1 where the file does not say
+  std::string structural;                  // "query" is open, all others are binary
+  std::string semantic;                    // "obj", "attr", "rel", …
+  std::string group;                       // of the answer distribution; empty: none
+  std::int64_t steps = -1;                 // of reasoning; -1 where the file does not say
+  bool common = false;                     // asks what two things have in common
+  std::vector<std::string> entailed = {};  // ids of questions whose answers follow from this one's
 };
 
 struct VqaSample {

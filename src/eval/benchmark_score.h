@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/files.h"
 #include "base/json.h"
 #include "data/vqa_sample.h"
 #include "eval/statistics.h"
@@ -36,8 +37,14 @@ BenchmarkScore score_vqa(const AnsweredSamples& samples,
                          Unanimous unanimous,
                          const BootstrapOptions& bootstrap);
 // official: LLaVA's way to GQA's own accuracy. lmms_eval: case and ASCII marks do not count. exact:
-// GQA's own accuracy of the text as it is.
-BenchmarkScore score_gqa(const AnsweredSamples& samples, const BootstrapOptions& bootstrap);
+// GQA's own accuracy of the text as it is. all: also the questions outside the balanced set, which
+// the others may entail; consistency is scored where every question that a rightly answered one
+// entails is among them. choices: the file of valid and plausible answers, or empty. Errors:
+// ErrorKind::Config for a choices file without one of the questions.
+BenchmarkScore score_gqa(const AnsweredSamples& samples,
+                         const AnsweredSamples& all,
+                         const fs::path& choices,
+                         const BootstrapOptions& bootstrap);
 // official: LLaVA's script, overall is the mean of the categories' F1. strict: lmms-eval's, which
 // takes only "yes" and "no" for answers and counts the labels in its yes ratio.
 BenchmarkScore score_pope(const AnsweredSamples& samples, const BootstrapOptions& bootstrap);

@@ -1,5 +1,10 @@
+#include <algorithm>
 #include <map>
+#include <optional>
+#include <unordered_map>
 
+#include "base/error.h"
+#include "data/benchmark_records.h"
 #include "eval/benchmark_score.h"
 #include "eval/python_text.h"
 
@@ -82,6 +87,69 @@ class Distribution {
   std::map<std::string, Counts> predicted_;
 };
 
+bool is_right(const AnsweredSample& answered) {
+  return answered.prediction &&
+         gqa_answer(*answered.prediction) == answered.sample->answers.front();
+}
+
+// The mean over rightly answered questions of the accuracy on those that they entail; nothing where
+// one of these is not among all, or no question entails another.
+std::optional<double> consistency(const AnsweredSamples& samples, const AnsweredSamples& all) {
+  std::unordered_map<std::string, bool> right;
+  for (const auto& answered : all) right.emplace(answered.sample->id.text, is_right(answered));
+  std::vector<double> scores;
+  bool entails = false;
+  for (const auto& answered : samples) {
+    if (!answered.sample->gqa) continue;
+    std::vector<double> entailed;
+    for (const std::string& id : answered.sample->gqa->entailed) {
+      if (id == answered.sample->id.text) continue;
+      entails = true;
+      if (!is_right(answered)) break;
+      const auto found = right.find(id);
+      if (found == right.end()) return std::nullopt;
+      entailed.push_back(found->second ? 1.0 : 0.0);
+    }
+    if (!entailed.empty()) scores.push_back(mean(entailed));
+  }
+  if (!entails) return std::nullopt;
+  return mean(scores);
+}
+
+struct Choices {
+  double valid = 0.0, plausible = 0.0;  // shares of the answers
+};
+
+// What two things have in common is a kind of property, whatever the file says.
+bool belongs(const std::string& answer, const GqaTraits& traits, std::vector<std::string> group) {
+  if (traits.common) group = {"color", "material", "shape"};
+  return std::find(group.begin(), group.end(), answer) != group.end();
+}
+
+Choices score_choices(const AnsweredSamples& samples, const fs::path& path) {
+  std::unordered_map<std::string, const AnsweredSample*> left;
+  for (const auto& answered : samples) left.emplace(answered.sample->id.text, &answered);
+  std::size_t valid = 0, plausible = 0;
+  for_each_member(path, [&](const std::string& id, const Json& group, const std::string& subject) {
+    const auto found = left.find(id);
+    if (found == left.end()) return;
+    const AnsweredSample& answered = *found->second;
+    left.erase(found);
+    if (!answered.prediction) return;
+    const std::string answer = gqa_answer(*answered.prediction);
+    const GqaTraits traits = answered.sample->gqa.value_or(GqaTraits{});
+    valid += belongs(answer, traits, read_strings(group, "valid", subject)) ? 1 : 0;
+    plausible += belongs(answer, traits, read_strings(group, "plausible", subject)) ? 1 : 0;
+  });
+  check(left.empty(),
+        ErrorKind::Config,
+        "{}: expected the choices of question {}, found none",
+        path.string(),
+        left.empty() ? "" : left.begin()->first);
+  const auto all = static_cast<double>(samples.size());
+  return {static_cast<double>(valid) / all, static_cast<double>(plausible) / all};
+}
+
 Json accuracy_json(const std::vector<double>& values, const Interval& interval) {
   return {{"overall", mean(values) * 100}, {"ci95", interval_json(interval, 100)}};
 }
@@ -101,7 +169,10 @@ std::string gqa_answer_lmms(std::string_view text) {
   return bare;
 }
 
-BenchmarkScore score_gqa(const AnsweredSamples& samples, const BootstrapOptions& bootstrap) {
+BenchmarkScore score_gqa(const AnsweredSamples& samples,
+                         const AnsweredSamples& all,
+                         const fs::path& choices,
+                         const BootstrapOptions& bootstrap) {
   BenchmarkScore result;
   result.variants = {"official", "lmms_eval", "exact"};
   result.scores.resize(result.variants.size());
@@ -109,11 +180,12 @@ BenchmarkScore score_gqa(const AnsweredSamples& samples, const BootstrapOptions&
   std::vector<double> open;
   Table structural, semantic, steps, words;
   Distribution distribution;
-  for (const auto& [sample, prediction] : samples) {
+  for (const auto& answered : samples) {
+    const auto& [sample, prediction] = answered;
     const std::string& gold = sample->answers.front();
     const GqaTraits traits = sample->gqa.value_or(GqaTraits{});
     const std::string predicted = prediction ? gqa_answer(*prediction) : "";
-    const bool right = prediction && predicted == gold;
+    const bool right = is_right(answered);
     result.scores[0].push_back(right ? 1.0 : 0.0);
     result.scores[1].push_back(
         prediction && gqa_answer_lmms(*prediction) == gqa_answer_lmms(gold) ? 1.0 : 0.0);
@@ -137,15 +209,26 @@ BenchmarkScore score_gqa(const AnsweredSamples& samples, const BootstrapOptions&
   official["per_semantic_type"] = semantic.json();
   official["per_steps"] = steps.json();
   official["per_words"] = words.json();
-  // Validity and plausibility need a file of choices that the balanced test sets lack; without it
-  // the script prints zero.
-  result.printed = fmt::format(
-      "\nBinary: {}%\nOpen: {}%\nAccuracy: {}%\nValidity: 0.00%\nPlausibility: 0.00%\n"
-      "Distribution: {} (lower is better)\n",
-      py_fixed(mean(binary) * 100, 2),
-      py_fixed(mean(open) * 100, 2),
-      py_fixed(mean(result.scores[0]) * 100, 2),
-      py_fixed(distribution.chi_square(), 2));
+  const std::optional<double> consistent = consistency(samples, all);
+  if (consistent) official["consistency"] = *consistent * 100;
+  // Without the file the script prints zero.
+  const Choices chosen = choices.empty() ? Choices{} : score_choices(samples, choices);
+  if (!choices.empty()) {
+    official["validity"] = chosen.valid * 100;
+    official["plausibility"] = chosen.plausible * 100;
+  }
+  const auto line = [&](const char* name, double share) {
+    result.printed += fmt::format("{}: {}%\n", name, py_fixed(share * 100, 2));
+  };
+  result.printed = "\n";
+  line("Binary", mean(binary));
+  line("Open", mean(open));
+  line("Accuracy", mean(result.scores[0]));
+  if (consistent) line("Consistency", *consistent);
+  line("Validity", chosen.valid);
+  line("Plausibility", chosen.plausible);
+  result.printed +=
+      fmt::format("Distribution: {} (lower is better)\n", py_fixed(distribution.chi_square(), 2));
   result.printed += structural.printed("structural type") + semantic.printed("semantic type") +
                     steps.printed("steps number") + words.printed("words number");
   return result;

@@ -9,6 +9,7 @@ namespace {
 
 BenchmarkScore score_by(Benchmark benchmark,
                         const AnsweredSamples& samples,
+                        const AnsweredSamples& all,
                         const ScoreOptions& options) {
   switch (benchmark) {
     case Benchmark::Vqav2:
@@ -17,7 +18,7 @@ BenchmarkScore score_by(Benchmark benchmark,
     case Benchmark::VizWiz:
       return score_vqa(samples, VqaRules::EvalAi, options.unanimous, options.bootstrap);
     case Benchmark::Gqa:
-      return score_gqa(samples, options.bootstrap);
+      return score_gqa(samples, all, options.choices, options.bootstrap);
     case Benchmark::Pope:
       return score_pope(samples, options.bootstrap);
     case Benchmark::ScienceQa:
@@ -36,6 +37,9 @@ Json settings_json(Benchmark benchmark, const ScoreOptions& options) {
        {{"resamples", options.bootstrap.resamples}, {"seed", options.bootstrap.seed}}}};
   if (benchmark == Benchmark::Vqav2) {
     settings["unanimous"] = options.unanimous == Unanimous::Raw ? "raw" : "normalize";
+  }
+  if (benchmark == Benchmark::Gqa) {
+    settings["choices"] = options.choices.empty() ? Json(nullptr) : Json(options.choices.string());
   }
   return settings;
 }
@@ -76,11 +80,13 @@ ScoreReport score_samples(Benchmark benchmark,
         predictions.texts.size());
   ScoreReport report;
   report.benchmark = benchmark;
-  std::int64_t missing = 0, unbalanced = 0, empty = 0;
+  std::int64_t missing = 0, empty = 0;
+  // GQA's questions outside the balanced set, which those in it may entail.
+  std::vector<std::pair<VqaSample, std::optional<std::string>>> unbalanced;
   for (std::size_t i = 0; i < samples.size(); ++i) {
     std::optional<std::string>& text = predictions.texts[i];
     if (samples[i].gqa && !samples[i].gqa->balanced) {
-      ++unbalanced;
+      unbalanced.emplace_back(std::move(samples[i]), std::move(text));
       continue;
     }
     check(!samples[i].answers.empty(),
@@ -102,13 +108,17 @@ ScoreReport score_samples(Benchmark benchmark,
   for (std::size_t i = 0; i < report.samples.size(); ++i) {
     answered.push_back({&report.samples[i], report.predictions[i]});
   }
-  report.score = score_by(benchmark, answered, options);
+  AnsweredSamples all = answered;
+  for (const auto& [sample, text] : unbalanced) {
+    if (!sample.answers.empty()) all.push_back({&sample, text});
+  }
+  report.score = score_by(benchmark, answered, all, options);
   report.counts = {{"questions", samples.size()},
                    {"scored", report.samples.size()},
                    {"missing", missing},
                    {"empty", empty},
                    {"unknown", predictions.unknown}};
-  if (benchmark == Benchmark::Gqa) report.counts["unbalanced"] = unbalanced;
+  if (benchmark == Benchmark::Gqa) report.counts["unbalanced"] = unbalanced.size();
   report.settings = settings_json(benchmark, options);
   return report;
 }
@@ -156,7 +166,16 @@ std::string score_table(const ScoreReport& report) {
     text += fmt::format("{}{} {}", separator, name, count.get<std::int64_t>());
     separator = ", ";
   }
-  return text + "\n";
+  text += "\n";
+  const Json& metrics = report.score.metrics;
+  if (metrics.contains("official_normalized") &&
+      metrics["official_normalized"]["overall"] != metrics["official"]["overall"]) {
+    text +=
+        "official is GT-Vision-Lab's script to the letter, which compares raw text where all ten "
+        "people agree;\npublished scores are mostly of answers that were normalised before: "
+        "official_normalized.\n";
+  }
+  return text;
 }
 
 void write_score_report(const ScoreReport& report, const fs::path& folder) {

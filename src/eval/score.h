@@ -14,7 +14,8 @@ enum class MissingPolicy { Wrong, Exclude };
 
 struct ScoreOptions {
   MissingPolicy missing = MissingPolicy::Wrong;
-  Unanimous unanimous = Unanimous::Normalize;  // VQAv2
+  Unanimous unanimous = Unanimous::Raw;  // VQAv2: the official script's way
+  fs::path choices = {};                 // GQA: the file of valid and plausible answers, or empty
   BootstrapOptions bootstrap;
 };
 

@@ -56,14 +56,16 @@ VqaScores VqaScorer::score(const std::string& prediction, const std::vector<std:
   scores.original = original_accuracy(prediction, answers);
   scores.evalai = normalized(normalize_evalai, evalai_, prediction, answers);
   if (rules_ == VqaRules::EvalAi) {
-    scores.official = scores.official_raw_unanimous = scores.lmms_eval = scores.evalai;
+    scores.official = scores.lmms_eval = scores.evalai;
+    scores.official_raw_unanimous = scores.official_normalized = scores.evalai;
     return scores;
   }
   scores.lmms_eval = normalized(normalize_lmms_vqav2, lmms_, prediction, answers);
-  scores.official = normalized(normalize_official, official_, prediction, answers);
+  scores.official_normalized = normalized(normalize_official, official_, prediction, answers);
   scores.official_raw_unanimous =
-      is_unanimous(answers) ? raw_accuracy(prediction, answers) : scores.official;
-  if (unanimous_ == Unanimous::Raw) scores.official = scores.official_raw_unanimous;
+      is_unanimous(answers) ? raw_accuracy(prediction, answers) : scores.official_normalized;
+  scores.official =
+      unanimous_ == Unanimous::Raw ? scores.official_raw_unanimous : scores.official_normalized;
   return scores;
 }
 

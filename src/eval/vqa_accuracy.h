@@ -8,17 +8,19 @@
 
 namespace vmla {
 
-// GT-Vision-Lab compares raw text where all ten people gave the same answer ("Yes" is then wrong
-// for "yes"); lmms-eval normalises there too, and who uploads to the test server does it himself.
-enum class Unanimous { Normalize, Raw };
+// Raw: GT-Vision-Lab's script, to the letter, compares raw text where all ten people gave the same
+// answer, so that "Yes" is then wrong for "yes". Normalize: normalised there too, as in lmms-eval;
+// so are, in effect, the published scores of models whose answers were normalised for the upload.
+enum class Unanimous { Raw, Normalize };
 
 // Mean over the answers of min(1, equal ones among the others / 3): 0, 0.3, 0.6, 0.9, 1, … for 0,
 // 1, 2, 3, 4, … of ten. Summed in the answers' order, as the official code does.
 double leave_one_out_accuracy(std::string_view prediction, const std::vector<std::string>& answers);
 
 struct VqaScores {
-  double official = 0.0;
+  double official = 0.0;  // one of the next two
   double official_raw_unanimous = 0.0;
+  double official_normalized = 0.0;
   double evalai = 0.0;
   double lmms_eval = 0.0;
   double original = 0.0;

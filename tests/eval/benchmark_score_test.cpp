@@ -196,7 +196,7 @@ TEST(GqaScore, GroupsAndPrintsAsGqasScript) {
     samples.samples()[i].question = questions[i];
     samples.samples()[i].gqa = groups[i];
   }
-  const BenchmarkScore score = score_gqa(samples.answered(), kBootstrap);
+  const BenchmarkScore score = score_gqa(samples.answered(), samples.answered(), {}, kBootstrap);
   EXPECT_EQ(score.printed,
             "\nBinary: 100.00%\nOpen: 33.33%\nAccuracy: 60.00%\nValidity: 0.00%\n"
             "Plausibility: 0.00%\nDistribution: 0.01 (lower is better)\n"

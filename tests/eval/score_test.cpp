@@ -46,14 +46,22 @@ TEST(ScoreVqav2, GivesTheTranscriptionsPercentagesByType) {
 
 // What GT-Vision-Lab's demo prints for the same files.
 TEST(ScoreVqav2, PrintsAsTheOfficialDemo) {
-  ScoreRequest request = golden_request();
-  request.options.unanimous = Unanimous::Raw;
-  EXPECT_EQ(score_files(request).score.printed,
+  EXPECT_EQ(score_files(golden_request()).score.printed,
             "Overall Accuracy is: 45.30\n\n"
             "Per Question Type Accuracy is the following:\n"
             "how many : 53.50\nis the : 44.00\nwhat : 42.50\n\n\n"
             "Per Answer Type Accuracy is the following:\n"
             "yes/no : 44.41\nnumber : 59.70\nother : 31.82\n\n\n");
+}
+
+TEST(ScoreVqav2, NormalisesUnanimousAnswersWhereAsked) {
+  ScoreRequest request = golden_request();
+  request.options.unanimous = Unanimous::Normalize;
+  const Json metrics = score_files(request).score.metrics;
+  const Json want = read_json(kGolden / "expected.json");
+  EXPECT_EQ(metrics["official"]["overall"], want["official_normalized"]["overall"]);
+  EXPECT_EQ(metrics["official_raw_unanimous"]["overall"], want["official"]["overall"]);
+  EXPECT_NE(want["official"]["overall"], want["official_normalized"]["overall"]);
 }
 
 TEST(ScoreVqav2, WritesEverySample) {
@@ -136,7 +144,9 @@ TEST_F(ScoreSmall, TakesLlavasAnswerLines) {
       "\n"
       R"({"question_id":3,"prompt":"What?","text":"the cat"})"
       "\n";
-  EXPECT_EQ(score(lines, "answers.jsonl").score.metrics["official"]["overall"], 66.67);
+  const Json metrics = score(lines, "answers.jsonl").score.metrics;
+  EXPECT_EQ(metrics["official_normalized"]["overall"], 66.67);
+  EXPECT_EQ(metrics["official"]["overall"], 0.0);  // they are not normalised yet
 }
 
 TEST_F(ScoreSmall, RefusesBadPredictions) {
@@ -214,6 +224,56 @@ TEST(ScoreGqa, LeavesUnbalancedQuestionsOut) {
   EXPECT_EQ(report.score.metrics["official"]["overall"], 100.0);
   EXPECT_EQ(report.counts["scored"], 1);
   EXPECT_EQ(report.counts["unbalanced"], 1);
+}
+
+// What GQA's own script prints with --consistency and its file of choices.
+TEST(ScoreGqa, ScoresConsistencyValidityAndPlausibilityWhereTheFilesAreThere) {
+  const TempDir dir;
+  const auto question = [](const char* answer, const char* detailed, const char* entailed) {
+    return fmt::format(R"({{"imageId":"n","question":"Is it?","answer":"{}","isBalanced":{},
+                            "types":{{"structural":"verify","semantic":"obj","detailed":"{}"}},
+                            "entailed":{}}})",
+                       answer,
+                       *entailed != '-',
+                       detailed,
+                       *entailed == '-' ? "[]" : entailed);
+  };
+  ScoreRequest request;
+  request.benchmark = Benchmark::Gqa;
+  // 1 and 2 are answered rightly and entail themselves and others; 3 is wrong; 4, 5 are not scored.
+  const std::string questions = "{\"1\":" + question("yes", "exist", R"(["1","4","5"])") +
+                                ",\"2\":" + question("color", "twoCommon", R"(["2","4"])") +
+                                ",\"3\":" + question("no", "exist", R"(["9"])") +
+                                ",\"4\":" + question("left", "rel", "-") +
+                                ",\"5\":" + question("right", "rel", "-") + "}";
+  request.files.questions = {dir.write("all.json", questions)};
+  request.predictions = dir.write("p.json",
+                                  R"([{"questionId":"1","prediction":"yes"},
+                                      {"questionId":"2","prediction":"color"},
+                                      {"questionId":"3","prediction":"dog"},
+                                      {"questionId":"4","prediction":"left"},
+                                      {"questionId":"5","prediction":"left"}])");
+  request.options.choices =
+      dir.write("choices.json",
+                R"({"1":{"valid":["yes","no"],"plausible":["yes"]},"2":{"valid":[],"plausible":[]},
+          "3":{"valid":["yes","no"],"plausible":["yes"]},"4":{"valid":[],"plausible":[]}})");
+  const ScoreReport report = score_files(request);
+  const Json& official = report.score.metrics["official"];
+  EXPECT_DOUBLE_EQ(official["consistency"].get<double>(), 75.0);  // of 1: one of two; of 2: all
+  EXPECT_DOUBLE_EQ(official["validity"].get<double>(), 200.0 / 3);
+  EXPECT_DOUBLE_EQ(official["plausibility"].get<double>(), 200.0 / 3);
+  EXPECT_NE(report.score.printed.find("\nAccuracy: 66.67%\nConsistency: 75.00%\n"
+                                      "Validity: 66.67%\nPlausibility: 66.67%\nDistribution"),
+            std::string::npos)
+      << report.score.printed;
+  // A rightly answered question entails one that is not in the file, as in the balanced sets.
+  request.predictions = dir.write("q.json",
+                                  R"([{"questionId":"1","prediction":"yes"},
+                                      {"questionId":"3","prediction":"no"}])");
+  EXPECT_FALSE(score_files(request).score.metrics["official"].contains("consistency"));
+  request.options.choices = dir.write("few.json", R"({"1":{"valid":["yes"],"plausible":[]}})");
+  EXPECT_TRUE(
+      fails_with(ErrorKind::Config, {"few.json", "question"}, [&] { score_files(request); }));
 }
 
 TEST(ScorePope, NeedsTheCategoryWhereIdsRepeat) {
