@@ -29,7 +29,8 @@ Json run_settings(const EvalRunRequest& request) {
   settings["max_new_tokens"] = request.runner.max_new_tokens;
   settings["samples"] = request.samples.size();
   settings["samples_digest"] = samples_digest(request.samples);
-  settings["subset_seed"] = request.max_samples < 0 ? Json(nullptr) : Json(request.subset_seed);
+  const bool random = request.max_samples >= 0 && request.subset == Subset::Random;
+  settings["subset_seed"] = random ? Json(request.subset_seed) : Json(nullptr);
   settings["cache"] =
       request.runner.session.cache_mode == CacheMode::Native ? "native" : "expanded";
   const CacheFormat& format = request.runner.session.cache_format;
@@ -96,6 +97,25 @@ ScoreReport report_on(const EvalRunRequest& request, RecordedAnswers answers) {
   return score_samples(request.benchmark, request.samples, std::move(predictions), request.score);
 }
 
+void take_subset(EvalRunRequest& request) {
+  const auto all = static_cast<std::int64_t>(request.samples.size());
+  if (request.subset == Subset::Random) {
+    request.samples = random_subset(
+        std::move(request.samples), request.benchmark, request.max_samples, request.subset_seed);
+  } else if (request.max_samples >= 0 && request.max_samples < all) {
+    request.samples.resize(static_cast<std::size_t>(request.max_samples));
+  }
+}
+
+// What does not keep a run from being continued, but belongs to its record.
+void add_run_settings(const EvalRunRequest& request, Json& settings) {
+  settings["prompt_text"] = prompt_template(request.benchmark, request.prompt, request.with_ocr);
+  settings.update(session_json(request.runner.session));
+  settings["batch_size"] = request.runner.batch_size;
+  settings["share_prefix"] = request.runner.share_prefix;
+  if (request.late_settings) settings.update(request.late_settings());
+}
+
 }  // namespace
 
 std::vector<VqaSample> random_subset(std::vector<VqaSample> samples,
@@ -133,8 +153,7 @@ EvalRunResult run_benchmark(const Vlm& model,
   const std::unique_ptr<ProcessGroup> alone = single_process();
   ProcessGroup& group = ranks != nullptr ? *ranks : *alone;
   const bool leads = group.rank() == 0;
-  request.samples = random_subset(
-      std::move(request.samples), request.benchmark, request.max_samples, request.subset_seed);
+  take_subset(request);
   check(!request.samples.empty(), ErrorKind::Config, "samples: expected at least one, got none");
   const Json settings = run_settings(request);
   const RunDirectory directory(request.output_dir, request.benchmark, request.samples);
@@ -188,6 +207,7 @@ EvalRunResult run_benchmark(const Vlm& model,
   result.report = report_on(request, std::move(answers));
   for (const auto& [key, value] : settings.items()) result.report.settings[key] = value;
   result.report.settings["sources"] = request.sources;
+  add_run_settings(request, result.report.settings);
   result.report.counts["failed"] = result.problems.size();
   result.report.details["timings"] = timings_json(result.timings);
   result.report.details["timings"]["ranks"] = group.size();

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,13 +15,19 @@
 
 namespace vmla {
 
+enum class Subset {
+  Random,  // a seeded choice; MME's pairs stay whole
+  First,   // as the Python original takes it
+};
+
 struct EvalRunRequest {
   Benchmark benchmark = Benchmark::Vqav2;
   std::vector<VqaSample> samples;
   fs::path image_root;
   PromptVariant prompt = PromptVariant::LlavaHf;
-  bool with_ocr = false;          // TextVQA
-  std::int64_t max_samples = -1;  // a seeded random subset; MME's pairs stay whole
+  bool with_ocr = false;  // TextVQA
+  std::int64_t max_samples = -1;
+  Subset subset = Subset::Random;
   std::uint64_t subset_seed = 42;
   fs::path output_dir;
   ScoreOptions score;
@@ -30,6 +37,8 @@ struct EvalRunRequest {
   Json settings = Json::object();
   // The files that questions, answers and images came from: kept in results.json.
   Json sources = Json::object();
+  // Further settings for results.json that are known only at the end (the model's hash); rank 0.
+  std::function<Json()> late_settings;
 };
 
 struct EvalRunResult {
