@@ -70,7 +70,7 @@ std::vector<AnswerBatch> plan_batches(const std::vector<AnswerRequest>& requests
       open_group;  // by image, the group that still has room
   for (std::size_t i = 0; i < requests.size(); ++i) {
     PlannedQuestion question{i, expanded_ids(processor, requests[i], image_token_id)};
-    const std::string image = requests[i].image.string();
+    const std::string& image = requests[i].image.key;
     const auto found = image.empty() || !share_prefix ? open_group.end() : open_group.find(image);
     if (found != open_group.end() && groups[found->second].questions.size() < limit) {
       groups[found->second].questions.push_back(std::move(question));
@@ -86,9 +86,11 @@ std::vector<AnswerBatch> plan_batches(const std::vector<AnswerRequest>& requests
   }
   std::vector<AnswerBatch> batches;
   for (auto& [prefix, same_prefix] : by_prefix) {
-    // Rows of one batch are padded to the longest suffix, so like goes with like.
+    // Rows of one batch are padded to the longest suffix, so like goes with like; but pictures of a
+    // table are read from one stretch of it after the other.
     std::stable_sort(same_prefix.begin(), same_prefix.end(), [](const auto& a, const auto& b) {
-      return a.longest_suffix() < b.longest_suffix();
+      return std::pair(a.image.neighbourhood(), a.longest_suffix()) <
+             std::pair(b.image.neighbourhood(), b.longest_suffix());
     });
     AnswerBatch batch;
     for (auto& group : same_prefix) {

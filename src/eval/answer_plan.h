@@ -16,7 +16,7 @@ struct PlannedQuestion {
 // The questions of one image (or one text-only question); the first `prefix` ids are the same in
 // all of them.
 struct QuestionGroup {
-  fs::path image;
+  ImageSource image;
   std::size_t prefix = 0;
   std::vector<PlannedQuestion> questions;
 

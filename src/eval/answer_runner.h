@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "data/image_source.h"
 #include "engine/generator.h"
 #include "input/processor.h"
 #include "model/vlm.h"
@@ -15,7 +16,7 @@ namespace vmla {
 
 struct AnswerRequest {
   std::size_t index = 0;  // the caller's number, given back with the answer
-  fs::path image;         // empty: a text-only question
+  ImageSource image;      // empty: a text-only question
   std::string prompt;     // whole, with one <image> when there is an image
 };
 
@@ -29,6 +30,9 @@ struct AnswerRunnerOptions {
   std::int64_t batch_size = 8;  // questions decoded together
   std::int64_t max_new_tokens = 16;
   std::int64_t workers = 4;  // threads that decode and preprocess images ahead
+  // Of all batches, those whose number is rank modulo ranks.
+  std::int64_t rank = 0;
+  std::int64_t ranks = 1;
   bool share_prefix = true;  // prefill system prompt and image once for all questions of an image
   SessionOptions session;
   std::vector<std::int64_t> end_ids;
@@ -50,7 +54,8 @@ class AnswerRunner {
   // model and processor must outlive the runner.
   AnswerRunner(const Vlm& model, const Processor& processor, AnswerRunnerOptions options);
 
-  // on_batch receives the answers as they come, each request exactly once unless cancelled.
+  // on_batch receives the answers as they come, each of the rank's requests exactly once unless
+  // cancelled.
   // Errors: whatever the engine throws; a broken image is an Answer with a failure, not an error.
   AnswerTimings run(const std::vector<AnswerRequest>& requests,
                     const std::function<void(const std::vector<Answer>&)>& on_batch,

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "data/benchmark_files.h"
+#include "data/parquet_dataset.h"
 
 namespace vmla {
 
@@ -16,6 +17,26 @@ const fs::path& only_file(const std::vector<fs::path>& paths, const char* flag) 
 
 fs::path optional_file(const std::vector<fs::path>& paths, const char* flag) {
   return paths.empty() ? fs::path() : only_file(paths, flag);
+}
+
+std::vector<VqaSample> load_tables(Benchmark benchmark, const TableRequest& request) {
+  switch (benchmark) {
+    case Benchmark::Vqav2:
+      return load_vqav2_table(request);
+    case Benchmark::TextVqa:
+      return load_textvqa_table(request);
+    case Benchmark::Gqa:
+      return load_gqa_table(request);
+    case Benchmark::Pope:
+      return load_pope_table(request);
+    case Benchmark::VizWiz:
+      return load_vizwiz_table(request);
+    case Benchmark::ScienceQa:
+      return load_scienceqa_table(request);
+    case Benchmark::Mme:
+      return load_mme_table(request);
+  }
+  fail(ErrorKind::Internal, "benchmark: unknown");
 }
 
 }  // namespace
@@ -41,7 +62,28 @@ std::string benchmark_name(Benchmark benchmark) {
   return benchmark_names()[static_cast<std::size_t>(benchmark)];
 }
 
+std::string default_split(Benchmark benchmark) {
+  switch (benchmark) {
+    case Benchmark::Vqav2:
+    case Benchmark::TextVqa:
+      return "validation";
+    case Benchmark::Gqa:
+      return "testdev";
+    case Benchmark::VizWiz:
+      return "val";
+    default:
+      return "test";
+  }
+}
+
 std::vector<VqaSample> load_samples(Benchmark benchmark, const BenchmarkFiles& files) {
+  const std::string split = files.split.empty() ? default_split(benchmark) : files.split;
+  if (!files.dataset.empty()) {
+    check(files.questions.empty() && files.annotations.empty(),
+          ErrorKind::Usage,
+          "--dataset: expected no --questions and no --annotations beside it");
+    return load_tables(benchmark, {files.dataset, split, files.dataset_config});
+  }
   if (benchmark == Benchmark::Pope) {
     if (files.annotations.empty()) {
       check(!files.questions.empty(), ErrorKind::Usage, "--questions: expected a path, got none");
@@ -70,7 +112,7 @@ std::vector<VqaSample> load_samples(Benchmark benchmark, const BenchmarkFiles& f
     case Benchmark::VizWiz:
       return load_vizwiz(questions);
     case Benchmark::ScienceQa:
-      return load_scienceqa(questions, files.split);
+      return load_scienceqa(questions, split);
     default:
       return load_mme(questions);
   }

@@ -2,22 +2,30 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <numeric>
+
 #include "base/error.h"
-#include "input/image.h"
 
 namespace vmla {
 namespace {
 
 BatchImages load_images(const AnswerBatch& batch, const Processor& processor) {
   BatchImages out;
-  for (const auto& group : batch.groups) {
-    out.pixels.emplace_back();
-    out.failures.emplace_back();
-    if (group.image.empty()) continue;
+  out.pixels.resize(batch.groups.size());
+  out.failures.resize(batch.groups.size());
+  // A table's pictures in the table's order.
+  std::vector<std::size_t> order(batch.groups.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return batch.groups[a].image.row() < batch.groups[b].image.row();
+  });
+  for (const std::size_t g : order) {
+    if (batch.groups[g].image.empty()) continue;
     try {
-      out.pixels.back() = processor.pixel_values(load_image(group.image));
+      out.pixels[g] = processor.pixel_values(batch.groups[g].image.load());
     } catch (const Error& e) {
-      out.failures.back() = e.what();
+      out.failures[g] = e.what();
     }
   }
   return out;
