@@ -1,15 +1,19 @@
 # vmla_test(NAME base SRCS a_test.cpp … DEPS layers … [LINK …] [LABELS …])
-# One gtest binary a module; each is one ctest entry, run from the source root.
+# One gtest binary a module; each is one ctest entry, run from the source root. PLAIN: no libtorch in it (DEPS are plain
+# halves), and of tests/support what SRCS names.
 function(vmla_test)
-  cmake_parse_arguments(ARG "" "NAME;TIMEOUT" "SRCS;DEPS;LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "PLAIN" "NAME;TIMEOUT" "SRCS;DEPS;LINK;LABELS" ${ARGN})
   set(target ${ARG_NAME}_test)
   add_executable(${target} ${ARG_SRCS})
-  target_link_libraries(${target} PRIVATE vmla_compiler GTest::gtest_main vmla_test_support ${ARG_LINK})
+  target_link_libraries(${target} PRIVATE vmla_compiler GTest::gtest_main ${ARG_LINK})
   foreach(dep ${ARG_DEPS})
     target_link_libraries(${target} PRIVATE vmla::${dep})
   endforeach()
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
-  vmla_use_torch(${target})
+  if(NOT ARG_PLAIN)
+    target_link_libraries(${target} PRIVATE vmla_test_support)
+    vmla_use_torch(${target})
+  endif()
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
