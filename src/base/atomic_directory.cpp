@@ -34,6 +34,7 @@ AtomicDirectory::AtomicDirectory(fs::path target, bool overwrite)
   temporary_ =
       target_.parent_path() / fmt::format(".{}.tmp-{}", target_.filename().string(), ::getpid());
   fs::remove_all(temporary_, ec);
+  unfinished_.emplace(temporary_);
   fs::create_directory(temporary_, ec);
   check(!ec, ErrorKind::Io, "{}: cannot be created: {}", temporary_.string(), ec.message());
 }
@@ -51,36 +52,37 @@ void AtomicDirectory::commit(bool sync) {
     }
     sync_path(temporary_);
   }
+  {
+    const auto whole = unfinished_->hold();
+    rename_to_target();
+  }
+  committed_ = true;
+  std::error_code ec;
+  fs::remove_all(temporary_, ec);  // what was replaced, if anything
+  unfinished_.reset();
+  sync_path(target_.parent_path());
+}
+
+void AtomicDirectory::rename_to_target() {
   std::error_code ec;
   if (fs::exists(target_, ec)) {
     check(
         overwrite_, ErrorKind::Usage, "{}: appeared while it was being written", target_.string());
-    // Exchange, then remove the old one: at no moment is the name missing.
+    // Exchange: at no moment is the name missing.
     const long rc = ::syscall(SYS_renameat2,
                               AT_FDCWD,
                               temporary_.c_str(),
                               AT_FDCWD,
                               target_.c_str(),
                               2U /* RENAME_EXCHANGE */);
-    if (rc == 0) {
-      fs::remove_all(temporary_, ec);
-    } else {
-      fs::remove_all(target_, ec);
-      check(::rename(temporary_.c_str(), target_.c_str()) == 0,
-            ErrorKind::Io,
-            "{}: rename failed: {}",
-            target_.string(),
-            std::strerror(errno));
-    }
-  } else {
-    check(::rename(temporary_.c_str(), target_.c_str()) == 0,
-          ErrorKind::Io,
-          "{}: rename failed: {}",
-          target_.string(),
-          std::strerror(errno));
+    if (rc == 0) return;
+    fs::remove_all(target_, ec);
   }
-  committed_ = true;
-  sync_path(target_.parent_path());
+  check(::rename(temporary_.c_str(), target_.c_str()) == 0,
+        ErrorKind::Io,
+        "{}: rename failed: {}",
+        target_.string(),
+        std::strerror(errno));
 }
 
 }  // namespace vmla

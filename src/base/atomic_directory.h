@@ -1,13 +1,16 @@
 // A directory that appears under its name only when it is complete.
 #pragma once
 
+#include <optional>
+
 #include "base/files.h"
+#include "base/remove_on_signal.h"
 
 namespace vmla {
 
 // Work in path(); commit() fsyncs everything and renames it to the target. Without commit() the
 // destructor removes what was written, so a failure leaves no partial output and an old target
-// untouched.
+// untouched; nor does a signal (base/remove_on_signal.h).
 class AtomicDirectory {
  public:
   // Errors: ErrorKind::Usage when target exists and overwrite is false; ErrorKind::Io when the
@@ -23,10 +26,13 @@ class AtomicDirectory {
   void commit(bool sync = true);
 
  private:
+  void rename_to_target();
+
   fs::path target_;
   fs::path temporary_;
   bool overwrite_;
   bool committed_ = false;
+  std::optional<RemoveOnSignal> unfinished_;
 };
 
 }  // namespace vmla

@@ -2,7 +2,6 @@
 #include <string>
 
 #include "cli/commands.h"
-#include "cli/interrupt.h"
 #include "cli/options.h"
 #include "convert/converter.h"
 
@@ -28,10 +27,7 @@ void run_convert(ConvertOptions& options) {
   // A snapshot's directory in the cache is named by its commit, which says nothing.
   std::error_code ec;
   if (!fs::exists(options.model.model, ec)) conversion.source_name = options.model.model;
-  const InterruptGuard interrupt;
-  conversion.cancel = &interrupt.flag();
   const ConversionReport report = convert_checkpoint(conversion);
-  if (report.cancelled) throw CLI::RuntimeError(kInterruptedExitCode);
   const std::string written = absolute_path(options.output_dir).string();
   if (options.output.json) {
     Json json = Json::object();
