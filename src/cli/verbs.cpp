@@ -19,8 +19,10 @@ constexpr std::array kVerbs = {
              "benchmark_memory",
              "measure memory and speed of a model, or of two beside each other"},
     VerbName{"eval",
-             "eval_vqa",
-             "ask a model a benchmark's questions and score it; score predictions; compare runs"},
+             "",
+             "ask a model a benchmark's questions and score it; perplexity; agreement with another "
+             "model; score predictions; compare runs"},
+    VerbName{"eval_vqa", "", "eval with the Python original's prompt, limits and files"},
     VerbName{"inspect", "", "say what a model directory holds, without its weights"},
     VerbName{"download", "", "bring a model or dataset from the Hugging Face hub to this machine"},
     VerbName{
