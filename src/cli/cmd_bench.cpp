@@ -72,6 +72,7 @@ std::vector<BenchMeasurement> measure_model(const BenchOptions& o,
   LoadOptions load;
   load.device = o.model.torch_device();
   load.dtype = o.model.scalar_type();
+  load.spread_latents = o.cache.wants_spread_latents();
   load.merge_projections = true;
   const fs::path dir = o.random_weights ? fs::path(name) : o.model.directory_of(name);
   LoadedModel model;

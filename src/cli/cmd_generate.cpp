@@ -159,6 +159,7 @@ int run_generate(GenerateOptions o) {
   load.device = o.model.torch_device();
   load.dtype = o.model.scalar_type();
   load.rope = o.rope;
+  load.spread_latents = o.cache.wants_spread_latents();
   const Stopwatch watch;
   LoadedModel model = load_model(o.model.directory(), load);
   if (!o.image_aspect_ratio.empty()) model.processor->set_image_aspect_ratio(o.image_aspect_ratio);

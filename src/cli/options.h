@@ -42,6 +42,8 @@ struct CacheOptions {
   std::string rope_dtype = "same";
 
   CacheFormat format() const;
+  // For LoadOptions: in int4 a latent's basis matters.
+  bool wants_spread_latents() const { return format().dtype == CacheDtype::Int4; }
 };
 void add_cache_options(CLI::App& verb, CacheOptions& options);
 

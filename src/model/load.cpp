@@ -4,6 +4,8 @@
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
 
+#include "model/latent_basis.h"
+
 namespace vmla {
 
 std::unique_ptr<Vlm> load_vlm(const Checkpoint& checkpoint, const LoadOptions& options) {
@@ -24,6 +26,7 @@ std::unique_ptr<Vlm> load_vlm(const Checkpoint& checkpoint, const LoadOptions& o
                             .contiguous();
     checkpoint.forget(parameter.name);
   }
+  if (options.spread_latents) spread_latents(*model);
   if (options.merge_projections && options.device.is_cuda()) merge_projections(*model);
   return model;
 }

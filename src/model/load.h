@@ -21,6 +21,7 @@ struct LoadOptions {
   std::optional<at::ScalarType> dtype;  // default: the checkpoint's
   RopeDimsSource rope;
   // On a GPU, see below.
+  bool spread_latents = false;  // for caches that keep latents in int4: model/latent_basis.h
   bool merge_projections = false;
 };
 

@@ -28,8 +28,14 @@ at::ScalarType payload_type(CacheDtype dtype) {
   fail(ErrorKind::Internal, "cache plane: expected a resolved dtype, got auto");
 }
 
-double largest_number(CacheDtype dtype) {
-  return dtype == CacheDtype::Fp8 ? 448.0 : dtype == CacheDtype::Int8 ? 127.0 : 7.0;
+// The numbers that a payload can hold.
+struct Range {
+  double low, high;
+};
+
+Range range_of(CacheDtype dtype) {
+  if (dtype == CacheDtype::Int4) return {-8.0, 7.0};
+  return dtype == CacheDtype::Fp8 ? Range{-448.0, 448.0} : Range{-127.0, 127.0};
 }
 
 // [B, S, n] -> [B, S, G, group]; the last group is filled up with zeros.
@@ -41,11 +47,21 @@ at::Tensor grouped(const at::Tensor& flat, const PlaneCodec& codec) {
   return whole.view({flat.size(0), flat.size(1), groups, codec.group});
 }
 
-// The smallest fp16 that is not below value; value fp32, not negative.
-at::Tensor half_above(const at::Tensor& value) {
+// The fp16 next to value (fp32) that is not nearer to zero.
+at::Tensor half_outside(const at::Tensor& value) {
   const at::Tensor nearest = value.to(at::kHalf);
   const at::Tensor next = (nearest.view(at::kShort) + 1).view(at::kHalf);
-  return at::where(nearest.to(at::kFloat) < value, next, nearest);
+  return at::where(nearest.to(at::kFloat).abs() < value.abs(), next, nearest);
+}
+
+// groups fp32 [B, S, G, group] -> fp16 [B, S, G].
+at::Tensor scales_of(const at::Tensor& groups, CacheDtype dtype) {
+  if (dtype != CacheDtype::Int4) return half_outside(groups.abs().amax(-1) / range_of(dtype).high);
+  // The outermost element becomes -8, whatever its sign: the side that reaches further has the
+  // extra number.
+  const at::Tensor high = groups.amax(-1), low = groups.amin(-1);
+  const at::Tensor outermost = at::where(high >= -low, high, low);
+  return half_outside(outermost / -8.0 + 0.0);  // no -0
 }
 
 // numbers int32 [B, S, n] in -8 … 7 -> uint8 [B, S, ceil(n / 2)].
@@ -103,13 +119,13 @@ StoredPlane empty_plane(const CachePlane& plane,
 StoredPlane encode_plane(const at::Tensor& values, const CachePlane& plane) {
   const PlaneCodec& codec = plane.codec;
   if (!is_quantised(codec.dtype)) return {values.to(payload_type(codec.dtype)), {}};
-  const double limit = largest_number(codec.dtype);
+  const Range range = range_of(codec.dtype);
   const at::Tensor groups = grouped(values.flatten(2).to(at::kFloat), codec);
-  const at::Tensor scales = half_above(groups.abs().amax(-1) / limit);
+  const at::Tensor scales = scales_of(groups, codec.dtype);
   const at::Tensor divisor = scales.to(at::kFloat).masked_fill(scales == 0, 1.0).unsqueeze(-1);
   const at::Tensor numbers = (groups / divisor)
                                  .nan_to_num(0.0)  // its scale says that the group is NaN
-                                 .clamp(-limit, limit)
+                                 .clamp(range.low, range.high)
                                  .flatten(2)
                                  .narrow(2, 0, plane.elements());
   switch (codec.dtype) {

@@ -12,8 +12,9 @@
 //   int4              uint8 [B, capacity, ceil(n / 2)], numbers -8 … 7 stored plus 8: element 2j in
 //                     the low half of byte j, element 2j + 1 in its high half (0 where there is
 //                     none)
-// Scales are rounded up to fp16, so that no element is clipped for the rounding of its scale. A
-// group of zeros has scale 0. A NaN or an infinity makes its whole group NaN.
+// Scales are rounded to fp16 away from zero, so that no element is clipped for the rounding of its
+// scale; those of int4 have the sign that makes the group's outermost element -8. A group of zeros
+// has scale 0. A NaN or an infinity makes its whole group NaN.
 #pragma once
 
 #include <torch/types.h>

@@ -33,7 +33,11 @@ at::Tensor scale_of_each(const StoredPlane& stored, const CachePlane& plane) {
 
 // Within rounding: the numbers that a group cannot express are at most this far away.
 at::Tensor error_bound(const at::Tensor& flat, const at::Tensor& scale, CacheDtype dtype) {
-  if (dtype != CacheDtype::Fp8) return scale * 0.5;
+  if (dtype == CacheDtype::Int8) return scale * 0.5;
+  if (dtype == CacheDtype::Int4) {
+    // 7.5 to 8 scales on the side opposite to the outermost element are cut to 7.
+    return at::where(flat / scale > 7.5, flat / scale - 7.0, 0.5) * scale.abs();
+  }
   // e4m3: three bits behind the point, from 2^-6 on; below, steps of 2^-9.
   return at::maximum(flat.abs() / 16.0, scale / 1024.0);
 }
@@ -164,10 +168,9 @@ INSTANTIATE_TEST_SUITE_P(All, QuantisedPlane, ::testing::ValuesIn(cases()));
 // Written down by hand: what a kernel reads.
 TEST(PlaneCodec, BytesLieAsDocumented) {
   const CachePlane int4{"latent", {3}, {CacheDtype::Int4, 2}};
-  const StoredPlane halves = encode_plane(at::tensor({-7.0F, 3.0F, 0.5F}).view({1, 1, 3}), int4);
-  EXPECT_TRUE(at::equal(halves.payload.flatten(), at::tensor({0xb1, 0x0f}, at::kByte)));
-  EXPECT_TRUE(
-      close(halves.scales.flatten().to(at::kFloat), at::tensor({1.0F, 0.5F / 7}), {0, 1e-3}));
+  const StoredPlane halves = encode_plane(at::tensor({-8.0F, 3.0F, 4.0F}).view({1, 1, 3}), int4);
+  EXPECT_TRUE(at::equal(halves.payload.flatten(), at::tensor({0xb0, 0x00}, at::kByte)));
+  EXPECT_TRUE(at::equal(halves.scales.flatten().to(at::kFloat), at::tensor({1.0F, -0.5F})));
 
   const CachePlane int8{"latent", {2, 2}, {CacheDtype::Int8, 2}};
   const StoredPlane bytes =
