@@ -146,7 +146,9 @@ void compare_models(const MeasureRun& run) {
   request.output_dir = run.output_dir;
   request.runner = run.runner;
 
-  const fs::path reference_dir = run.model.directory_of(run.flags.reference_model),
+  ModelOptions reference_options = run.model;
+  reference_options.revision.clear();  // that of --model_path
+  const fs::path reference_dir = reference_options.directory_of(run.flags.reference_model),
                  dir = run.model.directory();
   const LoadedModel reference = load(run, reference_dir);
   const LoadedModel model = load(run, dir);

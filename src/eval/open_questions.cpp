@@ -1,6 +1,7 @@
 #include "eval/open_questions.h"
 
 #include <optional>
+#include <unordered_map>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
@@ -34,6 +35,13 @@ std::vector<VqaSample> load_plain(const fs::path& path) {
   return samples;
 }
 
+// MME's two questions about an image have one id.
+std::vector<VqaSample> with_own_ids(std::vector<VqaSample> samples) {
+  std::unordered_map<std::string, int> turns;
+  for (VqaSample& sample : samples) sample.id.text += fmt::format("#{}", ++turns[sample.id.text]);
+  return samples;
+}
+
 // The object that the first line holds, if it holds a whole one.
 std::optional<Json> object_on_first_line(std::string_view text) {
   const std::size_t begin = text.find_first_not_of(" \t\r\n");
@@ -61,7 +69,7 @@ bool is_list(const fs::path& path) {
 }  // namespace
 
 OpenQuestions load_open_questions(const fs::path& path, const std::string& scienceqa_split) {
-  if (fs::is_directory(path)) return {load_mme(path), Benchmark::Mme};
+  if (fs::is_directory(path)) return {with_own_ids(load_mme(path)), Benchmark::Mme};
   OpenQuestions questions;
   if (is_list(path)) {
     questions.samples = load_plain(path);

@@ -16,8 +16,8 @@ struct OpenQuestions {
 // What path holds is told from the file itself: VQAv2's, TextVQA's, GQA's, ScienceQA's or VizWiz's
 // questions, MME's folder, lines of LLaVA's or POPE's, or plain ones, a list or JSON Lines of
 //   {"image": file below the image folder (absent: none), "question": …}
-// and then perhaps "question_id"; else the place in the list is the id. Errors: ErrorKind::Io,
-// ErrorKind::Config.
+// and then perhaps "question_id"; else the place in the list is the id. No id appears twice.
+// Errors: ErrorKind::Io, ErrorKind::Config.
 OpenQuestions load_open_questions(const fs::path& path, const std::string& scienceqa_split);
 
 }  // namespace vmla

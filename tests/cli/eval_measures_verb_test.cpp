@@ -187,6 +187,7 @@ TEST_F(EvalVqa, TakesTheOriginalsFlagsAndWritesItsFiles) {
   const Json report = eval_json(arguments("out", original), "eval_vqa");
   EXPECT_EQ(report["settings"]["prompt"], "original");
   EXPECT_EQ(report["settings"]["max_new_tokens"], 32);
+  EXPECT_EQ(report["settings"]["split"], "validation");
   EXPECT_EQ(report["counts"]["scored"], 3);
   EXPECT_EQ(report["errors"]["wrong"], 3);
   EXPECT_EQ(report["errors"]["per_answer_type"]["number"]["questions"], 1);

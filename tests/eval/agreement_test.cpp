@@ -146,6 +146,20 @@ TEST_F(Agreement, OfAModelWithItselfIsComplete) {
   }
 }
 
+TEST_F(Agreement, OfAModelWithItselfIsCompleteInBfloat16) {
+  LoadOptions options;
+  options.dtype = at::kBFloat16;
+  const LoadedModel half = load_model(test::golden_dir() / "models/mha", options);
+  const Json self = measure_agreement(half, half, request("half")).to_json();
+  EXPECT_LT(self["metrics"]["kl"]["max"].get<double>(), 1e-6);
+  EXPECT_EQ(self["metrics"]["top1_agreement"], 100.0);
+  EXPECT_EQ(self["metrics"]["answer_agreement"], 100.0);
+  // The same weights in float32 are near, and not the same.
+  const Json rounded = measure_agreement(models_.at("mha"), half, request("rounded")).to_json();
+  EXPECT_GT(rounded["metrics"]["kl"]["mean"].get<double>(), 1e-8);
+  EXPECT_LT(rounded["metrics"]["kl"]["mean"].get<double>(), 1e-2);
+}
+
 TEST_F(Agreement, GoesOnWhereItWasCutOff) {
   AgreementRequest r = request("run");
   r.runner.batch_size = 1;  // each question alone: the same to the last bit, whatever is left to do

@@ -220,6 +220,18 @@ TEST(GqaScore, LmmsEvalIgnoresAsciiMarksAndCase) {
   EXPECT_EQ(gqa_answer_lmms("T-Shirt, \"É\"!"), "tshirt é");
 }
 
+TEST(BenchmarkScore, AMissingAnswerIsWrongAndStaysInTheDenominator) {
+  const Samples gqa({{"", "1", "yes", "yes"}, {"", "2", "", std::nullopt}});
+  EXPECT_EQ(score_gqa(gqa.answered(), gqa.answered(), {}, kBootstrap).metrics["exact"]["overall"],
+            50.0);
+  Samples science({{"x", "1", "A", "A"}, {"x", "2", "A", std::nullopt}});
+  for (VqaSample& sample : science.samples()) sample.image = "image.png";
+  EXPECT_EQ(score_scienceqa(science.answered(), kBootstrap).printed,
+            "Total: 2, Correct: 1, Accuracy: 50.00%, IMG-Accuracy: 50.00%\n");
+  const Samples mme({{"OCR", "OCR/9", "yes", "yes"}, {"OCR", "OCR/9", "no", std::nullopt}});
+  EXPECT_EQ(score_mme(mme.answered(), kBootstrap).metrics["official"]["overall"], 50.0);
+}
+
 TEST(VqaScore, PrintsTextVqasLinesAndScoresMissingAsWrong) {
   Samples samples({{"", "1", "", "Stop"}, {"", "2", "", std::nullopt}});
   for (VqaSample& sample : samples.samples()) sample.answers.assign(10, "stop");

@@ -61,7 +61,10 @@ TEST_F(OpenQuestionsTest, TellsTheOfficialFilesApart) {
       R"({"5": {"question": "Which?", "choices": ["a", "b"], "answer": 0, "hint": "", "image": null, "split": "test"}})");
   EXPECT_EQ(science.wording, Benchmark::ScienceQa);
   dir_.write("mme/OCR/0001.txt", "Is it a?\tYes\nIs it b?\tNo\n");
-  EXPECT_EQ(load_open_questions(dir_ / "mme", "").wording, Benchmark::Mme);
+  const OpenQuestions mme = load_open_questions(dir_ / "mme", "");
+  EXPECT_EQ(mme.wording, Benchmark::Mme);
+  ASSERT_EQ(mme.samples.size(), 2U);
+  EXPECT_NE(mme.samples[0].id.text, mme.samples[1].id.text);
 }
 
 TEST_F(OpenQuestionsTest, RefusesWhatIsNoQuestion) {
