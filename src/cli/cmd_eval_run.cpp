@@ -1,102 +1,206 @@
+#include <chrono>
 #include <memory>
+#include <optional>
 
 #include "base/log.h"
+#include "cli/benchmark_data.h"
 #include "cli/commands.h"
+#include "cli/eval_measures.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"
+#include "cli/rank_options.h"
+#include "dist/process_group.h"
 #include "engine/loaded_model.h"
+#include "eval/error_analysis.h"
+#include "eval/model_hash.h"
+#include "eval/original_files.h"
 #include "eval/run.h"
+#include "eval/sample_sources.h"
 
 namespace vmla {
 namespace {
 
+// How long ranks wait for each other: their models load at different speeds.
+constexpr auto kRankPatience = std::chrono::minutes(30);
+
 struct RunFlags {
   ModelOptions model;
+  CacheOptions cache;
+  RankOptions ranks;
   OutputOptions output;
   EvalRunRequest request;
   LoadOptions load;
-  std::string benchmark = "vqav2";
-  std::vector<std::string> questions, annotations;
-  std::string image_root, split = "test", prompt = "llava_hf", image_aspect_ratio,
-                          missing = "wrong";
+  BenchmarkData data;
+  MeasureFlags measure;
+  std::string benchmark, image_root, prompt, image_aspect_ratio, missing = "wrong", choices;
   std::string output_dir = "./eval_results";
+  CLI::Option* output_dir_option = nullptr;
   std::int64_t max_new_tokens = 0;  // 0: the benchmark's
-  bool no_mla_cache = false, no_share_prefix = false, raw_unanimous = false;
+  bool original = false;            // called as the Python original's verb
+  bool save_predictions = false, analyze_errors = false;
+  bool no_mla_cache = false, no_share_prefix = false, raw_unanimous = true, no_model_hash = false;
 };
+
+// The original knows one benchmark, one dataset, one prompt and one length of answers.
+void fill_in(RunFlags& flags) {
+  const bool none = flags.benchmark.empty() && flags.data.none();
+  if (flags.benchmark.empty()) flags.benchmark = "vqav2";
+  if (none) flags.data.dataset = "lmms-lab/VQAv2";
+  if (none || flags.original) {
+    if (flags.prompt.empty()) flags.prompt = "original";
+    if (flags.max_new_tokens == 0) flags.max_new_tokens = 32;
+  }
+  if (flags.prompt.empty()) flags.prompt = "llava_hf";
+}
+
+SessionOptions session_of(const RunFlags& flags) {
+  SessionOptions session;
+  session.cache_mode = flags.no_mla_cache ? CacheMode::Expanded : CacheMode::Native;
+  session.cache_format = flags.cache.format();
+  return session;
+}
 
 EvalRunRequest request_of(const RunFlags& flags) {
   EvalRunRequest request = flags.request;
   request.benchmark = parse_benchmark(flags.benchmark);
-  request.samples = load_samples(request.benchmark,
-                                 {{flags.questions.begin(), flags.questions.end()},
-                                  {flags.annotations.begin(), flags.annotations.end()},
-                                  flags.split});
+  check(flags.data.dataset.empty() || flags.image_root.empty(),
+        ErrorKind::Usage,
+        "--image_root: expected none beside --dataset, which has the images, got {}",
+        flags.image_root);
+  const BenchmarkFiles files = flags.data.files();
+  request.samples = load_samples(request.benchmark, files);
   request.image_root = flags.image_root;
+  request.sources = SampleSources{files, flags.image_root}.to_json();
+  if (!files.dataset.empty()) {
+    request.settings["dataset"] = flags.data.dataset;
+    request.settings["dataset_config"] = flags.data.dataset_config;
+    request.settings["split"] =
+        files.split.empty() ? default_split(request.benchmark) : files.split;
+  } else if (request.benchmark == Benchmark::ScienceQa || !files.split.empty()) {
+    request.settings["split"] =
+        files.split.empty() ? default_split(request.benchmark) : files.split;
+  }
   request.output_dir = flags.output_dir;
   request.prompt = parse_prompt_variant(flags.prompt);
   request.runner.max_new_tokens =
       flags.max_new_tokens > 0 ? flags.max_new_tokens : default_max_new_tokens(request.benchmark);
   request.runner.share_prefix = !flags.no_share_prefix;
-  request.runner.session.cache_mode = flags.no_mla_cache ? CacheMode::Expanded : CacheMode::Native;
+  request.runner.session = session_of(flags);
   check(flags.missing == "wrong" || flags.missing == "exclude",
         ErrorKind::Usage,
         "--missing: expected wrong or exclude, got {}",
         flags.missing);
   request.score.missing = flags.missing == "wrong" ? MissingPolicy::Wrong : MissingPolicy::Exclude;
+  request.score.choices = flags.choices;
   request.score.unanimous = flags.raw_unanimous ? Unanimous::Raw : Unanimous::Normalize;
   return request;
 }
 
-Json timings_json(const AnswerTimings& t) {
-  return {
-      {"seconds", t.seconds},
-      {"questions_per_second", t.seconds > 0 ? static_cast<double>(t.questions) / t.seconds : 0.0},
-      {"questions", t.questions},
-      {"images_encoded", t.images},
-      {"prefix_tokens", t.prefix_tokens},
-      {"suffix_tokens", t.suffix_tokens},
-      {"output_tokens", t.output_tokens}};
+MeasureRun measure_of(const RunFlags& flags) {
+  MeasureRun run;
+  run.measure = flags.benchmark;
+  run.flags = flags.measure;
+  run.model = flags.model;
+  run.load = flags.load;
+  run.load.device = flags.model.torch_device();
+  run.load.dtype = flags.model.scalar_type();
+  run.load.spread_latents = flags.cache.wants_spread_latents();
+  run.json = flags.output.json;
+  run.model_hash = !flags.no_model_hash;
+  run.runner = flags.request.runner;
+  run.runner.session = session_of(flags);
+  run.runner.share_prefix = !flags.no_share_prefix;
+  if (flags.max_new_tokens > 0) run.runner.max_new_tokens = flags.max_new_tokens;
+  run.data = flags.data;
+  run.image_root = flags.image_root;
+  run.image_aspect_ratio = flags.image_aspect_ratio;
+  run.prompt = flags.prompt.empty() ? "llava_hf" : flags.prompt;
+  run.with_ocr = flags.request.with_ocr;
+  run.max_samples = flags.request.max_samples;
+  run.subset_seed = flags.request.subset_seed;
+  // A measure of text alone leaves no files unless it is told where.
+  if (flags.benchmark != "perplexity" || flags.output_dir_option->count() > 0)
+    run.output_dir = flags.output_dir;
+  return run;
+}
+
+// The report for reading, and the Python original's files where they are asked for.
+void finish(const RunFlags& flags, const EvalRunResult& result) {
+  const bool scored = !result.report.score.variants.empty();
+  const Json errors =
+      scored && flags.analyze_errors ? analyze_errors(result.report) : Json(nullptr);
+  if (scored && flags.benchmark == "vqav2") {
+    const std::string split =
+        flags.data.split.empty() ? default_split(Benchmark::Vqav2) : flags.data.split;
+    write_original_files(result.report,
+                         {flags.output_dir, split, flags.save_predictions, flags.analyze_errors});
+  }
+  if (flags.output.json) {
+    Json json = result.report.to_json();
+    if (!errors.is_null()) json["errors"] = errors;
+    print_json(json);
+    return;
+  }
+  print_text(result.report.score.printed + "\n" + score_table(result.report));
+  if (!errors.is_null()) print_text("\n" + error_text(errors));
 }
 
 void run_eval(RunFlags& flags) {
+  if (flags.ranks.started_ranks()) return;
   flags.output.apply();
   check(!flags.model.model.empty(),
         ErrorKind::Usage,
         "eval: expected --model_path DIR, or the subcommand score or compare");
+  if (is_measure(flags.benchmark)) {
+    const RankLayout layout = read_rank_layout();
+    check(layout.world_size == 1,
+          ErrorKind::Usage,
+          "{}: expected one process, got {} ranks",
+          flags.benchmark,
+          layout.world_size);
+    return run_measure(measure_of(flags));
+  }
+  fill_in(flags);
+  const RankLayout layout = read_rank_layout();
   EvalRunRequest request = request_of(flags);
   LoadOptions load = flags.load;
-  load.device = flags.model.torch_device();
+  load.device = device_of_rank(flags.model.torch_device(), flags.model.device, layout);
+  // The ranks exchange counts; what they compute stays on their devices.
+  const auto group = connect_processes(layout, at::kCPU, kRankPatience);
   load.dtype = flags.model.scalar_type();
-  LoadedModel loaded = load_model(flags.model.directory(), load);
+  load.spread_latents = flags.cache.wants_spread_latents();
+  const fs::path dir = flags.model.directory();
+  LoadedModel loaded = load_model(dir, load);
   if (!flags.image_aspect_ratio.empty())
     loaded.processor->set_image_aspect_ratio(flags.image_aspect_ratio);
   request.runner.end_ids = loaded.end_ids;
   request.settings["model"] = flags.model.model;
   request.settings["dtype"] = flags.model.dtype;
   request.settings["image_aspect_ratio"] = loaded.processor->image_config().do_pad ? "pad" : "crop";
+  const bool leads = group->rank() == 0;
+  std::optional<ModelHash> hash;  // while the model answers
+  if (leads && !flags.no_model_hash) hash.emplace(dir);
+  request.late_settings = [&] {
+    Json settings = program_json(load.device);
+    settings["model_hash"] = hash_json(hash);
+    return settings;
+  };
   const InterruptGuard interrupt;
   const EvalRunResult result =
-      run_benchmark(*loaded.vlm, *loaded.processor, request, &interrupt.flag());
+      run_benchmark(*loaded.vlm, *loaded.processor, request, &interrupt.flag(), group.get());
   if (result.cancelled) {
-    log_warning("stopped; the same command goes on from {}", flags.output_dir);
+    if (leads) log_warning("stopped; the same command goes on from {}", flags.output_dir);
     throw CLI::RuntimeError(kInterruptedExitCode);
   }
-  if (flags.output.json) {
-    Json json = result.report.to_json();
-    json["timings"] = timings_json(result.timings);
-    Json& problems = json["problems"] = Json::array();
-    for (const auto& p : result.problems)
-      problems.push_back({{"question_id", p.id}, {"reason", p.reason}});
-    print_json(json);
-  } else {
-    print_text(result.report.score.printed + "\n" + score_table(result.report));
-  }
+  if (leads) finish(flags, result);
 }
 
 }  // namespace
 
-void add_eval_run(CLI::App& verb) {
+void add_eval_run(CLI::App& verb, bool original) {
   const auto flags = std::make_shared<RunFlags>();
+  flags->original = flags->save_predictions = flags->analyze_errors = original;
+  flags->request.subset = original ? Subset::First : Subset::Random;
   add_runtime_options(verb, flags->model);
   add_value(
       verb, "--model_path", flags->model.model, "DIR", "the model to ask: a directory or a hub id");
@@ -104,18 +208,15 @@ void add_eval_run(CLI::App& verb) {
             "--benchmark",
             flags->benchmark,
             "NAME",
-            fmt::format("{}", fmt::join(benchmark_names(), ", ")));
-  add_list(
-      verb, "--questions", flags->questions, "PATH", "the benchmark's official file or folder");
-  add_list(verb,
-           "--annotations",
-           flags->annotations,
-           "PATH",
-           "the answers, where they are a file of their own");
-  add_value(verb, "--image_root", flags->image_root, "DIR", "folder of the images");
-  add_value(verb, "--split", flags->split, "NAME", "scienceqa: train, val or test");
-  add_value(
-      verb, "--max_samples", flags->request.max_samples, "N", "a seeded random subset; -1: all");
+            fmt::format("{}, perplexity or agreement", fmt::join(benchmark_names(), ", ")))
+      ->default_str("vqav2");
+  add_benchmark_data(verb, flags->data);
+  add_value(verb, "--image_root", flags->image_root, "DIR", "folder of the official files' images");
+  add_value(verb,
+            "--max_samples",
+            flags->request.max_samples,
+            "N",
+            original ? "the first N; -1: all" : "a seeded random subset; -1: all");
   add_value(verb, "--subset_seed", flags->request.subset_seed, "N", "seed of the subset");
   add_value(
       verb, "--batch_size", flags->request.runner.batch_size, "N", "questions answered together");
@@ -123,8 +224,9 @@ void add_eval_run(CLI::App& verb) {
             "--max_new_tokens",
             flags->max_new_tokens,
             "N",
-            "longest answer; 0: the benchmark's own limit");
-  add_value(verb, "--prompt", flags->prompt, "NAME", "llava_v1, llava_hf, lmms_eval or original");
+            original ? "longest answer; 0: 32" : "longest answer; 0: the benchmark's own limit");
+  add_value(verb, "--prompt", flags->prompt, "NAME", "llava_v1, llava_hf, lmms_eval or original")
+      ->default_str(original ? "original" : "llava_hf");
   add_switch(verb, "--ocr", flags->request.with_ocr, "textvqa: put the OCR tokens into the prompt");
   add_value(verb,
             "--image_aspect_ratio",
@@ -135,23 +237,37 @@ void add_eval_run(CLI::App& verb) {
       verb, "--workers", flags->request.runner.workers, "N", "threads that prepare images ahead");
   add_switch(
       verb, "--no_mla_cache", flags->no_mla_cache, "cache full K and V of a converted model");
+  add_cache_options(verb, flags->cache);
   add_switch(
       verb, "--no_share_prefix", flags->no_share_prefix, "prefill each question's image anew");
   add_value(verb, "--missing", flags->missing, "HOW", "questions that fail: wrong or exclude");
   add_switch(verb,
              "--raw_unanimous",
              flags->raw_unanimous,
-             "vqav2: compare raw text where all ten answers agree");
+             "vqav2: compare raw text where all ten answers agree, as the official script does; "
+             "false: normalised text there too");
+  add_value(verb,
+            "--choices",
+            flags->choices,
+            "FILE",
+            "gqa: valid and plausible answers, for validity and plausibility");
   add_value(verb,
             "--resamples",
             flags->request.score.bootstrap.resamples,
             "N",
             "bootstrap resamples of the intervals");
-  add_value(verb,
-            "--output_dir",
-            flags->output_dir,
-            "DIR",
-            "for predictions.jsonl, results.json and printed.txt");
+  flags->output_dir_option = add_value(verb,
+                                       "--output_dir",
+                                       flags->output_dir,
+                                       "DIR",
+                                       "for predictions.jsonl, results.json and printed.txt");
+  add_switch(verb, "--no_model_hash", flags->no_model_hash, "leave the model's hash out");
+  add_measure_flags(verb, flags->measure);
+  add_switch(verb,
+             "--overwrite",
+             flags->request.overwrite,
+             "begin anew where --output_dir holds another run, or an unfinished one");
+  add_rank_options(verb, flags->ranks);
   add_value(verb,
             "--qk_tensor_path",
             flags->load.rope.qk_tensor_path,
@@ -162,6 +278,15 @@ void add_eval_run(CLI::App& verb) {
             flags->load.rope.source_model,
             "DIR",
             "the unconverted model, to the same end");
+  add_switch(verb,
+             "--save_predictions",
+             flags->save_predictions,
+             "also write vqav2_SPLIT_metrics.json and vqav2_SPLIT_predictions.jsonl as the Python "
+             "original does");
+  add_switch(verb,
+             "--analyze_errors",
+             flags->analyze_errors,
+             "say what is wrong most often, and write vqav2_SPLIT_errors.jsonl");
   add_output_options(verb, flags->output);
   verb.callback([flags, &verb] {
     if (verb.get_subcommands().empty()) run_eval(*flags);

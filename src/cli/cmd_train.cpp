@@ -3,8 +3,8 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/rank_options.h"
 #include "cli/trainer_flags.h"
-#include "dist/launcher.h"
 #include "dist/rank_layout.h"
 #include "hub/hub_cache.h"
 #include "train/fine_tune.h"
@@ -20,7 +20,7 @@ struct TrainVerbOptions {
   std::string data_path = "liuhaotian/LLaVA-Instruct-150K";
   std::string image_folder, output_dir, init = "pretrained", conversation = "auto";
   std::string master_weights = "fp32", trainable = "default";
-  std::int64_t nproc_per_node = 0;
+  RankOptions ranks;
 };
 
 void add_data_flags(CLI::App& verb, TrainVerbOptions& o) {
@@ -101,12 +101,7 @@ void add_model_flags(CLI::App& verb, TrainVerbOptions& o) {
 }
 
 void add_rank_flags(CLI::App& verb, TrainVerbOptions& o) {
-  add_value(verb,
-            "--nproc_per_node",
-            o.nproc_per_node,
-            "N",
-            "start N ranks on this machine (0: this process alone, or as torchrun, srun or mpirun "
-            "say)");
+  add_rank_options(verb, o.ranks);
   add_switch(verb,
              "--zero1",
              o.training.zero1,
@@ -129,15 +124,7 @@ void run_train(TrainVerbOptions& o) {
   training.random_init = o.init == "random";
   if (o.conversation != "auto") training.conversation = parse_chat_style(o.conversation);
   check_training_options(training);
-  check(o.nproc_per_node >= 0,
-        ErrorKind::Usage,
-        "--nproc_per_node: expected 0 or more, got {}",
-        o.nproc_per_node);
-  if (o.nproc_per_node > 0 && read_rank_layout().launcher.empty()) {
-    const int code = launch_ranks(o.nproc_per_node);
-    if (code != 0) throw CLI::RuntimeError(code);
-    return;
-  }
+  if (o.ranks.started_ranks()) return;
   o.output.apply();
   std::error_code ec;
   training.device = o.model.device;

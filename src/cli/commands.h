@@ -20,9 +20,11 @@ void add_eval_command(CLI::App& program);
 void add_make_data_command(CLI::App& program);
 void add_demo_command(CLI::App& program);
 
-// The verbs below `eval` that need no model: score, compare.
+// The verbs below `eval` that need no model.
 void add_eval_score(CLI::App& eval_app);
+void add_eval_compare(CLI::App& eval_app);
 // What `eval` does by itself: a model on a benchmark.
-void add_eval_run(CLI::App& eval_app);
+// original: with the defaults of the Python original's eval_vqa.
+void add_eval_run(CLI::App& eval_app, bool original);
 
 }  // namespace vmla

@@ -1,54 +1,14 @@
 #include "demo/html_report.h"
 
 #include "base/chart.h"
+#include "base/html.h"
 #include "base/log.h"
 
 namespace vmla {
 namespace {
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
-std::string base64(const std::string& bytes) {
-  static constexpr char kDigits[] =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    std::uint32_t group = 0;
-    for (std::size_t k = 0; k < 3; ++k) {
-      group = group << 8 | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0U);
-    }
-    for (std::size_t k = 0; k < 4; ++k) {
-      out += i + k <= bytes.size() ? kDigits[group >> (18 - 6 * k) & 63U] : '=';
-    }
-  }
-  return out;
-}
-
 std::string embedded_image(const fs::path& path) {
-  const std::string bytes = read_file(path);
-  const char* kind = bytes.starts_with("\x89PNG") ? "png" : "jpeg";
-  return fmt::format("<img src=\"data:image/{};base64,{}\" alt=\"\">", kind, base64(bytes));
+  return fmt::format("<img src=\"{}\" alt=\"\">", image_data_uri(read_file(path)).value_or(""));
 }
 
 std::string embedded_chart(const fs::path& folder, const std::string& name, const Chart& chart) {
@@ -113,12 +73,13 @@ std::string samples_html(const DemoReport& report) {
   std::string html = "<div class=\"samples\">\n";
   for (const auto& sample : report.samples) {
     html += "<div class=\"card\">" + embedded_image(sample.image) + "<p><b>" +
-            escaped(sample.question) + "</b><br>truth: " + escaped(sample.truth) + "</p><table>";
+            html_escaped(sample.question) + "</b><br>truth: " + html_escaped(sample.truth) +
+            "</p><table>";
     for (const auto& [model, answer] : sample.answers) {
       html += fmt::format("<tr class=\"{}\"><td>{}</td><td>{}</td></tr>",
                           answer == sample.truth ? "right" : "wrong",
-                          escaped(model),
-                          escaped(answer));
+                          html_escaped(model),
+                          html_escaped(answer));
     }
     html += "</table></div>\n";
   }
@@ -144,14 +105,14 @@ void write_html_report(const fs::path& folder, const DemoReport& report) {
       "<p>Every figure on this page was measured by the run that wrote it, on "
       "{}.</p>\n<pre>{}</pre>\n",
       kStyle,
-      escaped(report.model),
-      escaped(report.device),
-      escaped(demo_text(report)));
+      html_escaped(report.model),
+      html_escaped(report.device),
+      html_escaped(demo_text(report)));
   html += embedded_chart(folder, "accuracy", accuracy_chart(report));
   html += embedded_chart(folder, "healing", loss_chart(report));
   html += embedded_chart(folder, "energy", energy_chart(report));
   html += "<h2>Questions and answers</h2>\n" + samples_html(report);
-  html += "<h2>The same for LLaVA-1.5-7B</h2>\n<pre>" + escaped(seven_b_commands()) +
+  html += "<h2>The same for LLaVA-1.5-7B</h2>\n<pre>" + html_escaped(seven_b_commands()) +
           "</pre>\n</html>\n";
   write_file_atomic(folder / "report.html", html);
 }

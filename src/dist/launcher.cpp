@@ -104,6 +104,8 @@ int launch_ranks(std::int64_t count) {
     }
     ranks.push_back(pid);
   }
+  // Ctrl-C reaches the ranks as well; what they make of it decides.
+  ::signal(SIGINT, SIG_IGN);
   for (std::int64_t left = count; left > 0; --left) {
     int status = 0;
     const pid_t pid = ::waitpid(-1, &status, 0);
@@ -113,6 +115,7 @@ int launch_ranks(std::int64_t count) {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
     stop_all(ranks);
     if (WIFEXITED(status)) return WEXITSTATUS(status);
+    if (WTERMSIG(status) == SIGINT) return 128 + SIGINT;
     fail(ErrorKind::Device,
          "rank {} of {}: killed by signal {}; the others were stopped",
          ended - ranks.begin(),

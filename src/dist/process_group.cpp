@@ -131,6 +131,13 @@ void ProcessGroup::barrier(at::Device device) {
   one.item<float>();  // on a GPU wait() only orders the streams
 }
 
+at::Device device_of_rank(at::Device device, const std::string& name, const RankLayout& layout) {
+  if (!device.is_cuda() || layout.world_size == 1 || name.find(':') != std::string::npos) {
+    return device;
+  }
+  return {at::kCUDA, static_cast<c10::DeviceIndex>(layout.local_rank)};
+}
+
 std::unique_ptr<ProcessGroup> single_process() {
   return std::make_unique<SingleProcess>();
 }

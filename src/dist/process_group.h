@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "dist/rank_layout.h"
 
@@ -37,6 +38,9 @@ class ProcessGroup {
   virtual std::unique_ptr<Collective> broadcast(const at::Tensor& tensor, std::int64_t root) = 0;
   void barrier(at::Device device);
 };
+
+// The device that name stands for, with one GPU a rank where name ("auto", "cuda") gives no number.
+at::Device device_of_rank(at::Device device, const std::string& name, const RankLayout& layout);
 
 // One process: nothing to do.
 std::unique_ptr<ProcessGroup> single_process();

@@ -13,40 +13,69 @@ namespace {
 
 constexpr double kRight = 0.5;
 
+struct ScoredLine {
+  QuestionId id;
+  std::string category, question, answer;
+  Json scores;
+
+  // What tells samples apart: POPE's and MME's ids are not unique alone.
+  std::string key() const { return id.text + "\n" + category + "\n" + question; }
+};
+
 struct ScoredFile {
   std::vector<std::string> variants;  // of the first line
-  std::vector<std::string> keys;
-  std::vector<Json> scores;
+  std::vector<ScoredLine> lines;
   std::unordered_map<std::string, std::size_t> index;
 };
 
-// What tells samples apart: POPE's and MME's ids are not unique alone.
-std::string key_of(const Json& line, const std::string& subject) {
-  return require_question_id(line, "question_id", subject).text + "\n" +
-         json_value<std::string>(line, "category", "", subject) + "\n" +
-         json_value<std::string>(line, "question", "", subject);
-}
-
 ScoredFile read_file_of_scores(const fs::path& path) {
   ScoredFile file;
-  for_each_line(path, [&](const Json& line, const std::string& subject) {
-    const std::string key = key_of(line, subject);
-    const Json scores = json_require<Json>(line, "scores", subject);
-    if (file.keys.empty()) {
-      for (const auto& [variant, value] : scores.items()) file.variants.push_back(variant);
+  for_each_line(path, [&](const Json& record, const std::string& subject) {
+    ScoredLine line{require_question_id(record, "question_id", subject),
+                    json_value<std::string>(record, "category", "", subject),
+                    json_value<std::string>(record, "question", "", subject),
+                    json_value<std::string>(record, "prediction", "", subject),
+                    json_require<Json>(record, "scores", subject)};
+    if (file.lines.empty()) {
+      for (const auto& [variant, value] : line.scores.items()) file.variants.push_back(variant);
     }
     for (const std::string& variant : file.variants) {
-      json_require<double>(scores, variant, subject + ": scores");
+      json_require<double>(line.scores, variant, subject + ": scores");
     }
-    check(file.index.emplace(key, file.keys.size()).second,
+    check(file.index.emplace(line.key(), file.lines.size()).second,
           ErrorKind::Config,
           "{}: question_id {} appears twice",
           subject,
-          require_question_id(line, "question_id", subject).text);
-    file.keys.push_back(key);
-    file.scores.push_back(scores);
+          line.id.text);
+    file.lines.push_back(std::move(line));
   });
   return file;
+}
+
+std::vector<double> scores_of(const ScoredLine& line, const std::vector<std::string>& variants) {
+  std::vector<double> scores;
+  for (const std::string& variant : variants)
+    scores.push_back(line.scores.at(variant).get<double>());
+  return scores;
+}
+
+std::vector<ComparedSample> common_samples(const ScoredFile& first,
+                                           const ScoredFile& second,
+                                           const std::vector<std::string>& variants) {
+  std::vector<ComparedSample> samples;
+  for (const ScoredLine& a : first.lines) {
+    const auto it = second.index.find(a.key());
+    if (it == second.index.end()) continue;
+    const ScoredLine& b = second.lines[it->second];
+    samples.push_back({a.id,
+                       a.category,
+                       a.question,
+                       a.answer,
+                       b.answer,
+                       scores_of(a, variants),
+                       scores_of(b, variants)});
+  }
+  return samples;
 }
 
 Json mcnemar_json(const McNemar& test) {
@@ -58,36 +87,19 @@ Json mcnemar_json(const McNemar& test) {
           {"p_mid", test.p_mid}};
 }
 
-}  // namespace
-
-Json compare_predictions(const fs::path& a, const fs::path& b, const BootstrapOptions& bootstrap) {
-  const ScoredFile first = read_file_of_scores(a);
-  const ScoredFile second = read_file_of_scores(b);
-  std::vector<std::pair<std::size_t, std::size_t>> pairs;
-  for (std::size_t i = 0; i < first.keys.size(); ++i) {
-    const auto it = second.index.find(first.keys[i]);
-    if (it != second.index.end()) pairs.emplace_back(i, it->second);
-  }
-  check(!pairs.empty(),
-        ErrorKind::Config,
-        "{}: expected questions of {}, found none in common",
-        b.string(),
-        a.string());
-  std::vector<std::string> variants;
+Json metrics_of(const Comparison& comparison, const BootstrapOptions& bootstrap) {
   std::vector<std::vector<double>> differences;
   std::vector<Json> results;
-  for (const std::string& variant : first.variants) {
-    if (std::count(second.variants.begin(), second.variants.end(), variant) == 0) continue;
+  for (std::size_t k = 0; k < comparison.variants.size(); ++k) {
     std::vector<double> of_a, of_b, difference;
     std::vector<bool> right_a, right_b;
-    for (const auto& [i, j] : pairs) {
-      of_a.push_back(first.scores[i].at(variant).get<double>());
-      of_b.push_back(second.scores[j].at(variant).get<double>());
+    for (const ComparedSample& sample : comparison.samples) {
+      of_a.push_back(sample.scores_a[k]);
+      of_b.push_back(sample.scores_b[k]);
       difference.push_back(of_b.back() - of_a.back());
       right_a.push_back(of_a.back() >= kRight);
       right_b.push_back(of_b.back() >= kRight);
     }
-    variants.push_back(variant);
     results.push_back({{"a", 100 * mean(of_a)},
                        {"b", 100 * mean(of_b)},
                        {"difference", 100 * mean(difference)},
@@ -95,22 +107,44 @@ Json compare_predictions(const fs::path& a, const fs::path& b, const BootstrapOp
                        {"mcnemar", mcnemar_json(mcnemar(right_a, right_b))}});
     differences.push_back(std::move(difference));
   }
-  check(!variants.empty(),
+  const std::vector<Interval> intervals = bootstrap_means(differences, bootstrap);
+  Json metrics = Json::object();
+  for (std::size_t k = 0; k < comparison.variants.size(); ++k) {
+    results[k]["ci95"] = interval_json(intervals[k], 100);
+    metrics[comparison.variants[k]] = results[k];
+  }
+  return metrics;
+}
+
+}  // namespace
+
+Comparison compare_predictions(const fs::path& a,
+                               const fs::path& b,
+                               const BootstrapOptions& bootstrap) {
+  const ScoredFile first = read_file_of_scores(a);
+  const ScoredFile second = read_file_of_scores(b);
+  Comparison comparison;
+  for (const std::string& variant : first.variants) {
+    if (std::count(second.variants.begin(), second.variants.end(), variant) > 0)
+      comparison.variants.push_back(variant);
+  }
+  comparison.samples = common_samples(first, second, comparison.variants);
+  check(!comparison.samples.empty(),
+        ErrorKind::Config,
+        "{}: expected questions of {}, found none in common",
+        b.string(),
+        a.string());
+  check(!comparison.variants.empty(),
         ErrorKind::Config,
         "{}: expected scores of {}, found none in common",
         b.string(),
         a.string());
-  const std::vector<Interval> intervals = bootstrap_means(differences, bootstrap);
-  Json metrics = Json::object();
-  for (std::size_t k = 0; k < variants.size(); ++k) {
-    results[k]["ci95"] = interval_json(intervals[k], 100);
-    metrics[variants[k]] = results[k];
-  }
-  return {{"metrics", metrics},
-          {"counts",
-           {{"compared", pairs.size()},
-            {"only_in_a", first.keys.size() - pairs.size()},
-            {"only_in_b", second.keys.size() - pairs.size()}}}};
+  comparison.report = {{"metrics", metrics_of(comparison, bootstrap)},
+                       {"counts",
+                        {{"compared", comparison.samples.size()},
+                         {"only_in_a", first.lines.size() - comparison.samples.size()},
+                         {"only_in_b", second.lines.size() - comparison.samples.size()}}}};
+  return comparison;
 }
 
 }  // namespace vmla

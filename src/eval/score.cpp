@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "eval/mme_results.h"
+#include "eval/sample_sources.h"
 
 namespace vmla {
 
@@ -143,6 +144,7 @@ ScoreReport score_files(const ScoreRequest& request) {
   report.settings["questions"] = names(request.files.questions);
   report.settings["annotations"] = names(request.files.annotations);
   report.settings["predictions"] = request.predictions.string();
+  report.settings["sources"] = SampleSources{request.files, {}}.to_json();
   const bool tables = !request.files.dataset.empty();
   if (tables) report.settings["dataset"] = request.files.dataset.string();
   if (tables || request.benchmark == Benchmark::ScienceQa) {

@@ -16,15 +16,6 @@
 namespace vmla {
 namespace {
 
-at::Device device_of_rank(const std::string& name, const RankLayout& layout) {
-  const at::Device device = parse_device(name);
-  // "cuda" of a job means one GPU a rank.
-  if (!device.is_cuda() || layout.world_size == 1 || name.find(':') != std::string::npos) {
-    return device;
-  }
-  return {at::kCUDA, static_cast<c10::DeviceIndex>(layout.local_rank)};
-}
-
 void set_numerics(const TrainingOptions& options, at::Device device) {
   at::Context& context = at::globalContext();
   if (options.tf32 && device.is_cuda()) {
@@ -117,7 +108,7 @@ BatchLoaderOptions loader_options(const TrainingOptions& options, const ProcessG
 TrainingReport fine_tune(const TrainingOptions& options, bool log_to_stdout) {
   check_training_options(options);
   const RankLayout layout = read_rank_layout();
-  const at::Device device = device_of_rank(options.device, layout);
+  const at::Device device = device_of_rank(parse_device(options.device), options.device, layout);
   const c10::OptionalDeviceGuard on_device(device);
   const bool leads = layout.rank == 0;
   const auto resume = find_resume_dir(options.resume_from_checkpoint, options.output_dir);

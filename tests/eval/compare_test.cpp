@@ -30,7 +30,7 @@ TEST(Compare, PairsTheQuestionsThatBothRunsHave) {
   a += line(99, 1, 1);
   const auto path_a = dir.write("a.jsonl", a);
   const auto path_b = dir.write("b.jsonl", b);
-  const Json report = compare_predictions(path_a, path_b, {500, 0});
+  const Json report = compare_predictions(path_a, path_b, {500, 0}).report;
   EXPECT_EQ(report["counts"], (Json{{"compared", 20}, {"only_in_a", 1}, {"only_in_b", 0}}));
   const Json& official = report["metrics"]["official"];
   EXPECT_NEAR(official["a"].get<double>(), 75.5, 1e-9);
@@ -54,7 +54,7 @@ TEST(Compare, TellsMmesPairsApartByTheirQuestion) {
                               R"({"question_id":"OCR/1","question":"a","scores":{"official":1}})"
                               "\n"
                               R"({"question_id":"OCR/1","question":"b","scores":{"official":0}})");
-  EXPECT_EQ(compare_predictions(path, path, {10, 0})["counts"]["compared"], 2);
+  EXPECT_EQ(compare_predictions(path, path, {10, 0}).report["counts"]["compared"], 2);
 }
 
 TEST(Compare, SaysWhatIsWrong) {

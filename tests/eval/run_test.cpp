@@ -7,71 +7,13 @@
 #include <set>
 
 #include "engine/generation_options.h"
-#include "model/load.h"
-#include "support/golden.h"
-#include "support/temp_dir.h"
+#include "eval_run_fixture.h"
+#include "support/expect_error.h"
 
 namespace vmla {
 namespace {
 
-class EvalRun : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    LoadOptions options;
-    options.dtype = at::kFloat;
-    model_ = load_vlm(test::golden_dir() / "models/mha", options).release();
-    processor_ = Processor::load(test::golden_dir() / "models/mha").release();
-  }
-  // Nine questions about three pictures, of different lengths.
-  static std::vector<VqaSample> samples() {
-    std::vector<VqaSample> out;
-    int number = 0;
-    for (const auto& entry : {"one.png", "two.png", "three.png"}) {
-      for (const auto& question :
-           {"What is it?", "How many are there of them in the picture?", "Is it red?"}) {
-        VqaSample sample;
-        sample.id = {std::to_string(100 + number++), true};
-        sample.image = entry;
-        sample.question = question;
-        sample.answers.assign(10, "yes");
-        sample.question_type = "what";
-        sample.answer_type = "other";
-        out.push_back(sample);
-      }
-    }
-    return out;
-  }
-  EvalRunRequest request(const test::TempDir& dir, std::int64_t batch, bool share) {
-    for (const auto& [name, shade] :
-         {std::pair{"one.png", 20}, {"two.png", 120}, {"three.png", 220}}) {
-      Image image{40, 30, std::vector<std::uint8_t>(40 * 30 * 3)};
-      for (std::size_t i = 0; i < image.rgb.size(); ++i)
-        image.rgb[i] = static_cast<std::uint8_t>(shade + i % 31);
-      const auto png = encode_png(image);
-      dir.write(std::string("images/") + name,
-                {reinterpret_cast<const char*>(png.data()), png.size()});
-    }
-    EvalRunRequest r;
-    r.samples = samples();
-    r.image_root = dir / "images";
-    r.output_dir = dir / "out";
-    r.runner.batch_size = batch;
-    r.runner.share_prefix = share;
-    r.runner.max_new_tokens = 6;
-    r.runner.workers = 2;
-    r.score.bootstrap.resamples = 10;
-    return r;
-  }
-  static std::vector<std::string> texts(const EvalRunResult& result) {
-    std::vector<std::string> out;
-    for (const auto& text : result.report.predictions) out.push_back(text.value_or("(none)"));
-    return out;
-  }
-  static Vlm* model_;
-  static Processor* processor_;
-};
-Vlm* EvalRun::model_ = nullptr;
-Processor* EvalRun::processor_ = nullptr;
+using test::EvalRun;
 
 TEST_F(EvalRun, AnswersDoNotDependOnBatchingOrSharing) {
   std::vector<std::string> want;  // each question alone, through the plain generator
@@ -90,8 +32,14 @@ TEST_F(EvalRun, AnswersDoNotDependOnBatchingOrSharing) {
   }
   EXPECT_GT(std::set<std::string>(want.begin(), want.end()).size(), 2U)
       << "answers differ, or this shows nothing";
-  for (const auto& [batch, share] :
-       {std::pair{1, false}, {1, true}, {2, true}, {4, false}, {4, true}, {64, true}}) {
+  for (const auto& [batch, share] : {std::pair{1, false},
+                                     {1, true},
+                                     {2, true},
+                                     {3, false},
+                                     {3, true},
+                                     {8, false},
+                                     {8, true},
+                                     {64, true}}) {
     const test::TempDir dir;
     const auto result = run_benchmark(*model_, *processor_, request(dir, batch, share));
     EXPECT_EQ(texts(result), want) << "batch " << batch << (share ? ", shared prefix" : "");
@@ -125,24 +73,66 @@ TEST_F(EvalRun, ResumesAfterATornLine) {
 TEST_F(EvalRun, RefusesAnotherRunsDirectory) {
   const test::TempDir dir;
   run_benchmark(*model_, *processor_, request(dir, 4, true));
+  const auto refuses = [&](const std::string& key, const EvalRunRequest& other) {
+    EXPECT_TRUE(test::fails_with(ErrorKind::Usage,
+                                 {"out: expected a run with " + key, "--overwrite"},
+                                 [&] { run_benchmark(*model_, *processor_, other); }));
+  };
   EvalRunRequest other = request(dir, 4, true);
   other.runner.max_new_tokens = 7;
-  try {
-    run_benchmark(*model_, *processor_, other);
-    FAIL();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), ErrorKind::Usage);
-  }
+  refuses("max_new_tokens 7, it holds one with 6", other);
+  EvalRunRequest prompt = request(dir, 4, true);
+  prompt.prompt = PromptVariant::Original;
+  refuses("prompt \"original\"", prompt);
+  EvalRunRequest model = request(dir, 4, true);
+  model.settings["model"] = "another";
+  refuses("model \"another\", it holds one with null", model);
+  EvalRunRequest annotations = request(dir, 4, true);
+  annotations.samples[4].answers[0] = "perhaps";
+  refuses("samples_digest", annotations);
+  // What does not decide an answer may differ.
+  EXPECT_EQ(run_benchmark(*model_, *processor_, request(dir, 1, false)).resumed, 9);
+  other.overwrite = true;
+  EXPECT_EQ(run_benchmark(*model_, *processor_, other).resumed, 0);
+  EXPECT_EQ(read_json(dir / "out/run.json").at("max_new_tokens"), 7);
+}
+
+TEST_F(EvalRun, ATestSplitIsAskedButNotScored) {
+  const test::TempDir dir;
+  EvalRunRequest r = request(dir, 4, true);
+  for (auto& sample : r.samples) sample.answers.clear();
+  const auto result = run_benchmark(*model_, *processor_, r);
+  EXPECT_EQ(result.timings.questions, 9);
+  EXPECT_TRUE(read_json(dir / "out/results.json").at("metrics").empty());
+  const auto predictions = load_predictions(dir / "out/predictions.jsonl");
+  ASSERT_EQ(predictions.size(), 9U);
+  EXPECT_EQ(predictions[8].id.text, "108");
+}
+
+TEST_F(EvalRun, ResultsTellSettingsTimingsAndFailures) {
+  const test::TempDir dir;
+  EvalRunRequest r = request(dir, 4, true);
+  dir.write("images/picture1.png", "not a picture");
+  r.settings["model"] = "tiny";
+  r.sources["image_root"] = "images";
+  const Json report = run_benchmark(*model_, *processor_, r).report.to_json();
+  EXPECT_EQ(read_json(dir / "out/results.json"), report);
+  EXPECT_EQ(report["settings"]["model"], "tiny");
+  EXPECT_EQ(report["settings"]["sources"]["image_root"], "images");
+  EXPECT_EQ(report["timings"]["questions"], 9);
+  EXPECT_EQ(report["timings"]["ranks"], 1);
+  ASSERT_EQ(report["problems"].size(), 3U);
+  EXPECT_EQ(report["problems"][0]["question_id"], "103");
 }
 
 TEST_F(EvalRun, BrokenImagesAreCountedListedAndScoredWrong) {
   const test::TempDir dir;
   EvalRunRequest r = request(dir, 3, true);
-  dir.write("images/two.png", "not a picture");
+  dir.write("images/picture1.png", "not a picture");
   const auto result = run_benchmark(*model_, *processor_, r);
   ASSERT_EQ(result.problems.size(), 3U);
   EXPECT_EQ(result.problems[0].id, "103");
-  EXPECT_NE(result.problems[0].reason.find("two.png"), std::string::npos);
+  EXPECT_NE(result.problems[0].reason.find("picture1.png"), std::string::npos);
   EXPECT_EQ(result.report.samples.size(), 9U) << "still scored, as wrong";
   EXPECT_EQ(result.report.counts.at("failed"), 3);
   const std::string log = test::slurp(dir / "out/predictions.jsonl");
