@@ -67,6 +67,7 @@ std::optional<RankTable> find_rope_ranks(const CheckpointHeaders& checkpoint,
 
 void check_rope_dims(const CheckpointHeaders& checkpoint, const ModelConfig& config) {
   const RopeSelection& rope = config.mla->rope;
+  if (config.mla->is_shared()) return;
   if (rope.needs_ranks()) find_rope_ranks(checkpoint, config, {});
   check_rope_selection(rope, config.text.head_dim);
 }
