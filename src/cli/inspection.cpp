@@ -45,24 +45,45 @@ std::vector<ModelPart> count_parts(const CheckpointHeaders& checkpoint,
   return parts;
 }
 
+void describe_shared_cache(const ModelConfig& config, Inspection& out) {
+  out.attention = "mla";
+  out.rope_selection = "shared";
+  out.svd_method = svd_method_name(SvdMethod::Joint);
+  for (std::int64_t i = 0; i < config.text.num_hidden_layers; ++i) {
+    const SharedMlaShape shape = config.mla->shared_shape(config.text.attention_shape(), i);
+    const CacheLayout layout = shared_mla_cache_layout(shape, CacheMode::Native);
+    out.layers.push_back({layout.name(), 2 * shape.components, shape.latent_dim, 0});
+    out.kv_elements_per_token += layout.elements_per_token();
+  }
+}
+
 void describe_cache(const ModelConfig& config, Inspection& out) {
   const AttentionShape shape = config.text.attention_shape();
-  CacheLayout layout{
-      {{"k", {shape.kv_heads, shape.head_dim}}, {"v", {shape.kv_heads, shape.head_dim}}}};
-  LayerCache layer{"", shape.head_dim, 0};
   out.attention = shape.kv_heads < shape.heads ? "gqa" : "mha";
+  if (config.mla && config.mla->is_shared()) {
+    describe_shared_cache(config, out);
+    return;
+  }
   if (config.mla) {
-    const MlaShape mla = config.mla->layer_shape(shape);
-    layout = mla_cache_layout(mla, CacheMode::Native);
-    layer.rope_dims = mla.rope_dim;
-    layer.latent_dims = mla.low_rank_key() || mla.low_rank_value() ? mla.latent_dim : 0;
     out.attention = "mla";
     out.rope_selection = config.mla->rope.version;
-    out.svd_method = svd_method_name(mla.method);
+    out.svd_method = svd_method_name(config.mla->svd_init_method);
   }
-  layer.layout = layout.name();
-  out.layers.assign(static_cast<std::size_t>(config.text.num_hidden_layers), layer);
-  out.kv_elements_per_token = layout.elements_per_token() * config.text.num_hidden_layers;
+  for (std::int64_t i = 0; i < config.text.num_hidden_layers; ++i) {
+    CacheLayout layout{
+        {{"k", {shape.kv_heads, shape.head_dim}}, {"v", {shape.kv_heads, shape.head_dim}}}};
+    LayerCache layer{"", shape.head_dim, 0, 0};
+    if (config.mla) {
+      const MlaShape mla = config.mla->layer_shape(shape, i);
+      layout = mla_cache_layout(mla, CacheMode::Native);
+      layer.rope_dims = mla.rope_dim;
+      layer.latent_dims = mla.low_rank_key() || mla.low_rank_value() ? mla.latent_dim : 0;
+      layer.value_latent_dims = mla.value_latent_dim;
+    }
+    layer.layout = layout.name();
+    out.layers.push_back(std::move(layer));
+    out.kv_elements_per_token += layout.elements_per_token();
+  }
 }
 
 std::vector<std::string> find_problems(const CheckpointHeaders& checkpoint,
@@ -147,6 +168,8 @@ Json inspection_json(const Inspection& inspection) {
     layers.push_back({{"layout", layer.layout},
                       {"rope_dims", layer.rope_dims},
                       {"latent_dims", layer.latent_dims}});
+    if (layer.value_latent_dims > 0)
+      layers.back()["value_latent_dims"] = layer.value_latent_dims;
   }
   json["layers"] = std::move(layers);
   json["kv_elements_per_token"] = inspection.kv_elements_per_token;
@@ -157,7 +180,7 @@ Json inspection_json(const Inspection& inspection) {
 
 namespace {
 
-std::string layers_text(const std::vector<LayerCache>& layers) {
+std::string layers_text(const std::vector<LayerCache>& layers, const char* rope_of) {
   // Runs of equal layers share a line.
   std::string out;
   for (std::size_t begin = 0; begin < layers.size();) {
@@ -165,16 +188,21 @@ std::string layers_text(const std::vector<LayerCache>& layers) {
     std::size_t end = begin + 1;
     while (end < layers.size() && layers[end].layout == first.layout &&
            layers[end].rope_dims == first.rope_dims &&
-           layers[end].latent_dims == first.latent_dims) {
+           layers[end].latent_dims == first.latent_dims &&
+           layers[end].value_latent_dims == first.value_latent_dims) {
       ++end;
     }
     const std::string range =
         end - begin == 1 ? fmt::format("{}", begin) : fmt::format("{}-{}", begin, end - 1);
-    out += fmt::format("{:<16} {}, R {} a head, C {}\n",
+    out += fmt::format("{:<16} {}, R {} {}, C {}{}\n",
                        "layers " + range,
                        first.layout,
                        first.rope_dims,
-                       first.latent_dims);
+                       rope_of,
+                       first.latent_dims,
+                       first.value_latent_dims > 0
+                           ? fmt::format(" and {}", first.value_latent_dims)
+                           : std::string());
     begin = end;
   }
   return out;
@@ -200,7 +228,7 @@ std::string inspection_text(const Inspection& in) {
                      "total",
                      in.parameters(),
                      human_bytes(static_cast<std::uint64_t>(in.weight_bytes())));
-  out += layers_text(in.layers);
+  out += layers_text(in.layers, in.rope_selection == "shared" ? "for all heads" : "a head");
   out += fmt::format("{:<16} {} elements, {} bytes a token over {} layers\n",
                      "KV cache",
                      in.kv_elements_per_token,

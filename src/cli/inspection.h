@@ -18,8 +18,9 @@ struct ModelPart {
 
 struct LayerCache {
   std::string layout;            // CacheLayout::name()
-  std::int64_t rope_dims = 0;    // R; D where nothing was taken away
+  std::int64_t rope_dims = 0;    // R; D where nothing was taken away; 2n of "shared"
   std::int64_t latent_dims = 0;  // C, the width of each latent; 0 without one
+  std::int64_t value_latent_dims = 0;  // of V's latent where it has its own width; else 0
 };
 
 struct Inspection {
@@ -32,7 +33,7 @@ struct Inspection {
   std::int64_t kv_elements_per_token = 0;  // over all layers
   std::int64_t kv_bytes_per_token = 0;     // in dtype
   // Of an MLA model.
-  std::string rope_selection;  // "high", "2-norm" …; empty otherwise
+  std::string rope_selection;  // "high", "2-norm" …, "shared"; empty otherwise
   std::string svd_method;
   std::vector<std::string> problems;
 

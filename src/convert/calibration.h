@@ -25,6 +25,7 @@ class CalibrationModel {
 
   const ModelConfig& config() const { return vlm_->config(); }
   const Vlm& vlm() const { return *vlm_; }
+  Vlm& vlm() { return *vlm_; }
   std::int64_t layers() const { return config().text.num_hidden_layers; }
 
   // The layer with its weights, which stay until release_layer.

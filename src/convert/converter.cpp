@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <set>
-
 #include "base/atomic_directory.h"
 #include "base/progress.h"
 #include "base/stopwatch.h"
@@ -11,131 +9,54 @@
 #include "checkpoint/checkpoint_writer.h"
 #include "checkpoint/dtype.h"
 #include "checkpoint/rank_file.h"
+#include "convert/budget_split.h"
 #include "convert/conversion_plan.h"
-#include "convert/layer_conversion.h"
-#include "nn/kept_rope_dims.h"
+#include "convert/converted_output.h"
+#include "convert/layer_walk.h"
+#include "model/family.h"
 
 namespace vmla {
 namespace {
-
-bool is_inside(const fs::path& path, const fs::path& directory) {
-  const fs::path relative = path.lexically_relative(directory);
-  return !relative.empty() && *relative.begin() != "..";
-}
 
 bool is_cancelled(const ConversionOptions& options) {
   return options.cancel != nullptr && *options.cancel;
 }
 
-// What --overwrite may replace: an empty directory or a model, but never the source.
-void check_output(const ConversionOptions& options) {
-  std::error_code ec;
-  const fs::path output = absolute_path(options.output_dir.string());
-  if (!fs::exists(output, ec)) return;
-  check(options.overwrite,
+// Checks what the flags of statistics ask of each other.
+void check_statistics(const ConversionOptions& options) {
+  const StatisticsOptions& s = options.statistics;
+  const bool whitened = s.factorization == Factorization::Whitened;
+  check(
+      !whitened || s.calibration.given(),
+      ErrorKind::Usage,
+      "factorization: expected --calibration_data or --calibration_text for whitened, got neither");
+  check(whitened || !(s.balance_kv || s.sequential),
         ErrorKind::Usage,
-        "{}: expected a new directory, it exists already (--overwrite replaces it)",
-        output.string());
-  check(!is_inside(fs::canonical(options.model), fs::canonical(output)),
+        "{}: expected --factorization whitened beside it",
+        s.balance_kv ? "balance_kv" : "sequential");
+  check(!s.balance_kv || options.svd_init_method == SvdMethod::Joint,
         ErrorKind::Usage,
-        "{}: expected another directory than the model's, which would be lost",
-        output.string());
-  check(fs::is_directory(output, ec) &&
-            (fs::is_empty(output, ec) || fs::exists(output / "config.json", ec)),
+        "balance_kv: expected svd_init_method joint");
+  check(s.rank_allocation == RankAllocation::Uniform || options.svd_init_method != SvdMethod::None,
         ErrorKind::Usage,
-        "{}: expected a model directory to overwrite, found no config.json in it",
-        output.string());
+        "rank_allocation: expected a low-rank svd_init_method for greedy, got none");
+  check(s.damping >= 0.0 && s.damping <= 1.0,
+        ErrorKind::Usage,
+        "damping: expected 0 to 1, got {}",
+        s.damping);
+  check(s.image_weight <= 1.0,
+        ErrorKind::Usage,
+        "image_weight: expected 0 to 1, got {}",
+        s.image_weight);
+  check(options.kv_budget >= 0.0 && options.kv_budget <= 1.0,
+        ErrorKind::Usage,
+        "kv_budget: expected more than 0 up to 100%, got {}%",
+        100.0 * options.kv_budget);
 }
 
-// Writes the output's tensors by canonical name and knows which are still to come.
-class Output {
- public:
-  Output(const fs::path& dir, const ConversionPlan& plan, NameStyle style)
-      : specs_(plan.specs), style_(style), writer_(dir, stored(plan.specs, style)) {}
-
-  void write(const std::string& name, const at::Tensor& tensor) {
-    written_.insert(name);
-    const at::ScalarType dtype = specs_.front().dtype;
-    if (dtype == at::kHalf && tensor.scalar_type() != at::kHalf) {
-      check(at::isfinite(tensor.to(at::kHalf)).all().item<bool>(),
-            ErrorKind::Numeric,
-            "{}: expected values within float16's range (try --torch_dtype bfloat16)",
-            name);
-    }
-    writer_.write(stored_name(name, style_), tensor);
-  }
-  void copy_rest(const Checkpoint& source, const ConversionOptions& options) {
-    for (const TensorSpec& spec : specs_) {
-      if (is_cancelled(options)) return;
-      if (written_.count(spec.name) > 0) continue;
-      write(spec.name, source.tensor(spec.name));
-      source.forget(spec.name);
-    }
-  }
-  void finish() { writer_.finish(); }
-  std::uint64_t bytes() const { return writer_.total_bytes(); }
-
- private:
-  static std::vector<TensorSpec> stored(std::vector<TensorSpec> specs, NameStyle style) {
-    for (TensorSpec& spec : specs) spec.name = stored_name(spec.name, style);
-    return specs;
-  }
-  std::vector<TensorSpec> specs_;
-  NameStyle style_;
-  CheckpointWriter writer_;
-  std::set<std::string> written_;
-};
-
-ConvertedLayer convert_stored_layer(const Checkpoint& source,
-                                    const ConversionPlan& plan,
-                                    std::int64_t layer,
-                                    const std::string& prefix,
-                                    const ConversionOptions& options) {
-  const std::int64_t head_dim = plan.shape.attention.head_dim;
-  const auto load = [&](const std::string& name) {
-    const std::string bias = prefix + name + ".bias";
-    return Projection{source.tensor(prefix + name + ".weight"),
-                      plan.shape.attention.qkv_bias ? source.tensor(bias) : at::Tensor()};
-  };
-  const at::Tensor kept = kept_rope_dims(options.rope,
-                                         plan.shape.attention.kv_heads,
-                                         head_dim,
-                                         plan.ranks.defined() ? plan.ranks[layer] : at::Tensor());
-  Projection k = load("k_proj"), v = load("v_proj");
-  if (plan.repeat > 1) {
-    k = repeat_heads(k, head_dim, plan.repeat);
-    v = repeat_heads(v, head_dim, plan.repeat);
-  }
-  try {
-    return convert_layer(load("q_proj"), k, v, kept, plan.shape, options.device, options.dtype);
-  } catch (const Error& e) {
-    fail(e.kind(), "{}: k_proj, v_proj of layer {}: {}", source.dir().string(), layer, e.what());
-  }
-}
-
-void convert_layers(const Checkpoint& source,
-                    const ConversionPlan& plan,
-                    const ConversionOptions& options,
-                    Output& output,
-                    ConversionReport& report) {
-  const std::int64_t layers = plan.source.text.num_hidden_layers;
-  Progress progress("convert", layers, "layer");
-  for (std::int64_t i = 0; i < layers && !is_cancelled(options); ++i) {
-    const Stopwatch watch;
-    const std::string prefix = fmt::format("language_model.model.layers.{}.self_attn.", i);
-    ConvertedLayer layer = convert_stored_layer(source, plan, i, prefix, options);
-    for (const auto& [name, tensor] : layer.tensors) output.write(prefix + name, tensor);
-    for (const char* name : {"q_proj", "k_proj", "v_proj"})
-      source.forget(prefix + name + ".weight");
-    layer.report.seconds = watch.seconds();
-    report.layers.push_back(layer.report);
-    progress.advance();
-  }
-}
-
-std::int64_t kv_bytes(const CacheLayout& layout, const ConversionPlan& plan, at::ScalarType dtype) {
-  return layout.elements_per_token() * plan.source.text.num_hidden_layers *
-         static_cast<std::int64_t>(c10::elementSize(dtype));
+std::int64_t kv_elements_before(const ConversionPlan& plan) {
+  const AttentionShape shape = plan.source.text.attention_shape();
+  return plan.source.text.num_hidden_layers * 2 * shape.kv_heads * shape.head_dim;
 }
 
 ConversionReport start_report(const Checkpoint& source,
@@ -148,40 +69,97 @@ ConversionReport start_report(const Checkpoint& source,
   // The report tells the settings, not where files lie.
   if (plan.ranks.defined()) report.mha2mla["qk_tensor_path"] = kRopeRanksFile;
   report.latent_dims = plan.shape.latent_dim;
-  const MhaAttention before(plan.source.text.attention_shape());
-  report.kv_bytes_per_token_before =
-      kv_bytes(before.cache_layout(CacheMode::Native), plan, options.dtype);
-  report.kv_bytes_per_token_after =
-      kv_bytes(mla_cache_layout(plan.shape, CacheMode::Native), plan, options.dtype);
+  const auto element = static_cast<std::int64_t>(c10::elementSize(options.dtype));
+  report.kv_bytes_per_token_before = kv_elements_before(plan) * element;
+  for (const MlaShape& shape : plan.shapes) {
+    report.kv_bytes_per_token_after +=
+        mla_cache_layout(shape, CacheMode::Native).elements_per_token() * element;
+  }
   report.weight_bytes_before = static_cast<std::int64_t>(source.weight_bytes());
   return report;
 }
 
 }  // namespace
 
-ConversionReport convert_checkpoint(const ConversionOptions& options) {
+Factorization parse_factorization(const std::string& name) {
+  if (name == "svd") return Factorization::Svd;
+  if (name == "whitened") return Factorization::Whitened;
+  fail(ErrorKind::Usage, "factorization: expected svd or whitened, got {}", name);
+}
+
+RankAllocation parse_rank_allocation(const std::string& name) {
+  if (name == "uniform") return RankAllocation::Uniform;
+  if (name == "greedy") return RankAllocation::Greedy;
+  fail(ErrorKind::Usage, "rank_allocation: expected uniform or greedy, got {}", name);
+}
+
+ConversionReport convert_checkpoint(const ConversionOptions& given) {
   const at::NoGradGuard no_grad;
   const Stopwatch watch;
-  const Checkpoint source = Checkpoint::open(options.model);
-  check_output(options);
-  const ConversionPlan plan = plan_conversion(source, options);
+  check_statistics(given);
+  const Checkpoint source = Checkpoint::open(given.model);
+  check_output_dir(given.model, given.output_dir, given.overwrite);
+  ConversionOptions options = given;
+  const ModelConfig config =
+      parse_model_config(source.config(), (source.dir() / "config.json").string());
+  ConversionStatistics statistics(source, config, options);
+  at::Tensor ranks;
+  if (options.rope.needs_ranks() && options.qk_tensor_path.empty() && statistics.given() &&
+      !config.mla)
+    ranks = statistics.ranks(options.rope.version);
+  if (options.kv_budget > 0.0) choose_split(source, config, ranks, statistics, options);
+  ConversionPlan plan = plan_conversion(source, options, ranks);
+  const LayerConverter converter(source, plan, options);
+  if (options.statistics.rank_allocation == RankAllocation::Greedy) {
+    const std::vector<LayerLatents> latents =
+        allocate_latents(converter, plan, options, statistics);
+    if (!is_cancelled(options)) set_latents(plan, latents);
+  }
   ConversionReport report = start_report(source, plan, options);
-
-  AtomicDirectory directory(options.output_dir, options.overwrite);
-  copy_sidecar_files(source.dir(), directory.path());
-  Output output(directory.path(), plan, source.name_style());
-  convert_layers(source, plan, options, output, report);
-  output.copy_rest(source, options);
   if (is_cancelled(options)) {
     report.cancelled = true;
     return report;
   }
+  std::optional<ConversionProbe> probe;
+  if (options.statistics.report_data.given()) {
+    const CalibrationSet held_out =
+        CalibrationSet::load(options.model, config, options.statistics.report_data);
+    probe.emplace(source, held_out, options.device);
+  }
+
+  AtomicDirectory directory(options.output_dir, options.overwrite);
+  copy_sidecar_files(source.dir(), directory.path());
+  ConvertedOutput output(directory.path(), plan.specs, source.name_style());
+  Progress progress("convert", plan.source.text.num_hidden_layers, "layer");
+  const auto write = [&](std::int64_t i, ConvertedLayer& layer) {
+    for (const auto& [name, tensor] : layer.tensors)
+      output.write(attention_prefix(i) + name, tensor);
+    if (!plan.target.mla->layer_latents.empty()) {
+      const LayerLatents& latents = plan.target.mla->layer_latents[static_cast<std::size_t>(i)];
+      layer.report.latent_dims = latents.key + latents.value;
+    }
+    report.layers.push_back(layer.report);
+    progress.advance();
+  };
+  convert_layers(converter,
+                 plan,
+                 options,
+                 statistics,
+                 options.statistics.sequential,
+                 probe ? &*probe : nullptr,
+                 write);
+  output.copy_rest(source, options.cancel);
+  if (is_cancelled(options)) {
+    report.cancelled = true;
+    return report;
+  }
+  if (probe) report.agreement = probe->finish();
   output.finish();
   if (plan.ranks.defined()) write_rank_file(directory.path() / kRopeRanksFile, plan.ranks);
   report.weight_bytes_after = static_cast<std::int64_t>(output.bytes());
-  Json config = plan.config;
-  config["vlm_mla"]["report"] = report.summary();
-  write_json(directory.path() / "config.json", config);
+  Json json = plan.config;
+  json["vlm_mla"]["report"] = report.summary();
+  write_json(directory.path() / "config.json", json);
   write_json(directory.path() / "conversion_report.json", report.json(/*with_times=*/false));
   directory.commit();
   report.seconds = watch.seconds();

@@ -8,20 +8,51 @@
 #include <string>
 
 #include "base/files.h"
+#include "convert/calibration_data.h"
+#include "convert/modality_weight.h"
 #include "convert/report.h"
 #include "nn/mla_attention.h"
 #include "nn/rope_selection.h"
 
 namespace vmla {
 
+// What the low-rank factors minimise: the weights' error, or the outputs' on calibration data.
+enum class Factorization { Svd, Whitened };
+Factorization parse_factorization(const std::string& name);  // svd, whitened. Errors: Usage
+// How wide the latents of the layers are: all alike, or as CARE spreads a budget over them.
+enum class RankAllocation { Uniform, Greedy };
+RankAllocation parse_rank_allocation(const std::string& name);  // uniform, greedy. Errors: Usage
+
+// All of it unset: the weights alone decide, as in the Python original.
+struct StatisticsOptions {
+  CalibrationOptions calibration;  // none given: no statistics
+  fs::path calibration_cache;      // empty: CalibrationCache's default
+  double image_weight = kAllTokensAlike;
+  Factorization factorization = Factorization::Svd;
+  double damping = 0.01;    // of the inputs' second moments, as a share of their mean diagonal
+  bool balance_kv = false;  // K's and V's outputs count alike in a joint latent
+  bool sequential = false;  // a layer's inputs are what the converted layers before it make
+  RankAllocation rank_allocation = RankAllocation::Uniform;
+  CalibrationOptions report_data;  // held out; the report then compares the two models on it
+};
+
 struct ConversionOptions {
-  fs::path model;  // directory of an unconverted model
+  // Directory of an unconverted model, or of one whose K and V are whole (svd_init_method none):
+  // its rope selection stays.
+  fs::path model;
   fs::path output_dir;
   std::string source_name;  // stored in the output; default: the name of the model's directory
   RopeSelection rope;
   std::string qk_tensor_path;  // rank file of a rank-based selection
   SvdMethod svd_init_method = SvdMethod::Joint;
-  std::int64_t low_rank = 8;             // r, per KV head; ignored for SvdMethod::None
+  std::int64_t low_rank = 8;  // r, per KV head; ignored for SvdMethod::None
+  // KV elements as a share of the source's, from which R and r are chosen; 0: they are as given.
+  double kv_budget = 0.0;
+  bool rope_given = true;       // rope was asked for, so a source of another selection is refused
+  bool rope_dim_given = false;  // with kv_budget: R is as given, r follows; or the other way round
+  bool low_rank_given = false;
+  StatisticsOptions statistics;
+  std::string recipe;                    // stored in the output
   bool is_gqa2mha2mla = false;           // K and V are repeated to H heads first, then all is MHA
   at::ScalarType dtype = at::kBFloat16;  // of every tensor of the output
   at::Device device = at::kCPU;          // where the SVD runs

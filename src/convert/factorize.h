@@ -26,4 +26,23 @@ Factors factorize(const at::Tensor& matrix,
                   std::int64_t rank,
                   FactorMethod method = FactorMethod::Auto);
 
+// L with L Lt = moment + damping * mean(diag moment) * I. moment [E, E], symmetric and positive
+// semidefinite; a singular one is fine. Errors: Numeric for NaN or infinity.
+at::Tensor damped_root(const at::Tensor& moment, double damping);
+
+// The matrix of this rank that is nearest to M on inputs x with E[x xt] = root roott: the least
+// |(M - up down) root|. The classic M root = U S Vt gives up down = U_r Ut_r M, so that nothing is
+// inverted, and directions that no input has shown cannot spoil the others.
+struct WhitenedFactors {
+  Factors factors;        // up [m, r] orthonormal, what explains most first; down = upt M
+  double retained = 1.0;  // share of |M root|^2
+};
+WhitenedFactors factorize_whitened(const at::Tensor& matrix,
+                                   const at::Tensor& root,
+                                   std::int64_t rank,
+                                   FactorMethod method = FactorMethod::Auto);
+
+// Squared singular values of matrix root, largest first: [min(m, E)] double.
+at::Tensor whitened_spectrum(const at::Tensor& matrix, const at::Tensor& root);
+
 }  // namespace vmla

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "convert/factorize.h"
@@ -43,9 +44,16 @@ class Builder {
     result_.tensors.emplace_back(name + ".weight", weight);
     if (bias.defined()) result_.tensors.emplace_back(name + ".bias", bias);
   }
-  // matrix [m, E]; it is compared with what its part of the factors gives by error().
-  Factors factorized(const at::Tensor& matrix, std::int64_t rank) {
+  // matrix [m, E]; root as in FactorMetric.
+  Factors factorized(const at::Tensor& matrix, std::int64_t rank, const at::Tensor& root) {
     const at::Tensor m = matrix.to(device_, at::kDouble);
+    if (root.defined()) {
+      WhitenedFactors whitened = factorize_whitened(m, root, rank);
+      const double energy = m.mm(root).square().sum().item<double>();
+      total_ += energy;
+      kept_ += whitened.retained * energy;
+      return std::move(whitened.factors);
+    }
     Factors factors = factorize(m, rank);
     total_ += m.square().sum().item<double>();
     kept_ += factors.up.square().sum().item<double>();
@@ -90,41 +98,61 @@ std::int64_t largest_low_rank(const MlaShape& shape) {
   return std::min(rows, a.hidden) / a.kv_heads;
 }
 
-ConvertedLayer convert_layer(const Projection& q,
-                             const Projection& k,
-                             const Projection& v,
-                             const at::Tensor& kept,
-                             const MlaShape& shape,
-                             at::Device device,
-                             at::ScalarType stored) {
+SplitRows split_rows(const Projection& q,
+                     const Projection& k,
+                     const Projection& v,
+                     const at::Tensor& kept,
+                     const MlaShape& shape) {
   const AttentionShape& a = shape.attention;
-  Builder builder(device, stored);
-  const Projection new_q = take_rows(q, reordered_rows(kept, a.heads, a.head_dim));
-  builder.add("q_proj", new_q.weight, new_q.bias);
   const at::Tensor key_rows = reordered_rows(kept, a.kv_heads, a.head_dim);
   const std::int64_t rotary = a.kv_heads * shape.rope_dim;
-  const Projection k_r = take_rows(k, key_rows.slice(0, 0, rotary));
-  builder.add("k_r_proj", k_r.weight, k_r.bias);
+  return {take_rows(q, reordered_rows(kept, a.heads, a.head_dim)),
+          take_rows(k, key_rows.slice(0, 0, rotary)),
+          take_rows(k, key_rows.slice(0, rotary)),
+          v};
+}
 
-  const Projection k_nope = take_rows(k, key_rows.slice(0, rotary));
-  const std::int64_t rank = shape.latent_dim, count = k_nope.weight.size(0);
+double balance_ratio(const at::Tensor& k_nope, const at::Tensor& v, const at::Tensor& root) {
+  const auto mean_square = [&](const at::Tensor& rows) {
+    if (rows.size(0) == 0) return 0.0;
+    return rows.to(root.options()).mm(root).square().sum().item<double>() /
+           static_cast<double>(rows.size(0));
+  };
+  const double key = mean_square(k_nope), value = mean_square(v);
+  return key > 0.0 && value > 0.0 ? std::sqrt(key / value) : 1.0;
+}
+
+ConvertedLayer convert_layer(const SplitRows& rows,
+                             const MlaShape& shape,
+                             const FactorMetric& metric,
+                             at::Device device,
+                             at::ScalarType stored) {
+  Builder builder(device, stored);
+  builder.add("q_proj", rows.q.weight, rows.q.bias);
+  builder.add("k_r_proj", rows.k_rope.weight, rows.k_rope.bias);
+  const Projection &k_nope = rows.k_nope, &v = rows.v;
+  const std::int64_t count = k_nope.weight.size(0);
   at::Tensor up_k = k_nope.weight, up_v = v.weight;
   if (shape.joint()) {
-    const Factors joint = builder.factorized(at::cat({k_nope.weight, v.weight}), rank);
+    const double ratio =
+        metric.balance_kv ? balance_ratio(k_nope.weight, v.weight, metric.root) : 1.0;
+    const at::Tensor key = ratio == 1.0 ? k_nope.weight : k_nope.weight.to(at::kDouble) / ratio;
+    const Factors joint = builder.factorized(
+        at::cat({key, v.weight.to(key.scalar_type())}), shape.latent_dim, metric.root);
     builder.add("kv_proj.down_kv", joint.down);
-    up_k = joint.up.narrow(0, 0, count);
+    up_k = joint.up.narrow(0, 0, count) * ratio;
     up_v = joint.up.narrow(0, count, v.weight.size(0));
     builder.report().k_nope_error = builder.error(k_nope.weight, up_k, joint.down);
     builder.report().v_error = builder.error(v.weight, up_v, joint.down);
   } else {
     if (shape.low_rank_key()) {
-      const Factors key = builder.factorized(k_nope.weight, rank);
+      const Factors key = builder.factorized(k_nope.weight, shape.latent_dim, metric.root);
       builder.add("kv_proj.down_k", key.down);
       up_k = key.up;
       builder.report().k_nope_error = builder.error(k_nope.weight, up_k, key.down);
     }
     if (shape.low_rank_value()) {
-      const Factors value = builder.factorized(v.weight, rank);
+      const Factors value = builder.factorized(v.weight, shape.value_latent(), metric.root);
       builder.add("kv_proj.down_v", value.down);
       up_v = value.up;
       builder.report().v_error = builder.error(v.weight, up_v, value.down);

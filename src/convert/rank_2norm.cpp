@@ -26,19 +26,8 @@ void check_options(const RankOptions& options) {
   at_least_one("--sample_size", options.sample_size);
   at_least_one("--batch_size", options.batch_size);
   at_least_one("--max_length", options.max_length);
-  // Found out before an hour's work, not behind it.
+  check_rank_output(absolute_path(options.output_path.string()));
   std::error_code ec;
-  const fs::path output = absolute_path(options.output_path.string());
-  check(!fs::is_directory(output, ec),
-        ErrorKind::Usage,
-        "{}: expected a file name, got a directory",
-        output.string());
-  fs::create_directories(output.parent_path(), ec);
-  check(!ec && ::access(output.parent_path().c_str(), W_OK) == 0,
-        ErrorKind::Io,
-        "{}: cannot be written: {}",
-        output.parent_path().string(),
-        ec ? ec.message() : std::strerror(errno));
   check(fs::is_directory(options.image_root, ec),
         ErrorKind::Io,
         "{}: expected the folder of the images, found none",
@@ -162,6 +151,20 @@ Json problems_json(const std::vector<SampleProblem>& problems) {
 }
 
 }  // namespace
+
+void check_rank_output(const fs::path& output) {
+  std::error_code ec;
+  check(!fs::is_directory(output, ec),
+        ErrorKind::Usage,
+        "{}: expected a file name, got a directory",
+        output.string());
+  fs::create_directories(output.parent_path(), ec);
+  check(!ec && ::access(output.parent_path().c_str(), W_OK) == 0,
+        ErrorKind::Io,
+        "{}: cannot be written: {}",
+        output.parent_path().string(),
+        ec ? ec.message() : std::strerror(errno));
+}
 
 Json RankReport::json() const {
   Json out = Json::object();

@@ -42,6 +42,9 @@ struct RankReport {
 // chat template. Nothing for a sample without an image or a question.
 std::optional<std::string> calibration_prompt(const InstructSample& sample);
 
+// Makes sure that a rank file can be written there, before an hour's work rather than behind it.
+void check_rank_output(const fs::path& output);
+
 // Writes output_path. Errors: Usage (sizes below 1), Io, Config, Checkpoint; Unsupported for a
 // converted model; Io when no sample is usable, naming the first reason.
 RankReport rank_by_2norm(const RankOptions& options);

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "checkpoint/checkpoint_writer.h"
 #include "convert/conversion_support.h"
 #include "support/expect_close.h"
 #include "support/golden.h"

@@ -1,0 +1,86 @@
+#include "convert/layer_walk.h"
+
+#include <ATen/ATen.h>
+
+#include "base/stopwatch.h"
+#include "convert/factorize.h"
+#include "convert/rank_allocation.h"
+
+namespace vmla {
+namespace {
+
+bool is_cancelled(const ConversionOptions& options) {
+  return options.cancel != nullptr && *options.cancel;
+}
+
+// Squared singular values of what one latent carries, of the weights where root is undefined.
+LatentBranch branch(const at::Tensor& matrix, const at::Tensor& root, std::int64_t layer) {
+  const at::Tensor m = matrix.to(at::kDouble);
+  const at::Tensor spectrum =
+      whitened_spectrum(m, root.defined() ? root : at::eye(m.size(1), m.options())).to(at::kCPU);
+  const auto* values = spectrum.const_data_ptr<double>();
+  return {{values, values + spectrum.numel()}, layer};
+}
+
+}  // namespace
+
+void convert_layers(const LayerConverter& converter,
+                    const ConversionPlan& plan,
+                    const ConversionOptions& options,
+                    ConversionStatistics& statistics,
+                    bool sequential,
+                    ConversionProbe* probe,
+                    const LayerSink& sink) {
+  const std::unique_ptr<LayerInputs> inputs = statistics.inputs(sequential);
+  const std::int64_t layers = plan.source.text.num_hidden_layers;
+  for (std::int64_t i = 0; i < layers && !is_cancelled(options); ++i) {
+    const Stopwatch watch;
+    ConvertedLayer layer = converter.convert(i, statistics.root(inputs.get(), i));
+    if (probe != nullptr || (inputs != nullptr && sequential)) {
+      const auto attention = converter.attention(i, layer);
+      if (probe != nullptr)
+        layer.report.attention = probe->add_layer(i, *attention, converter.kept(i));
+      if (inputs != nullptr && sequential) inputs->converted(i, *attention);
+    }
+    layer.report.seconds = watch.seconds();
+    sink(i, layer);
+    converter.forget(i);
+  }
+}
+
+std::vector<LayerLatents> allocate_latents(const LayerConverter& converter,
+                                           const ConversionPlan& plan,
+                                           const ConversionOptions& options,
+                                           ConversionStatistics& statistics) {
+  const std::unique_ptr<LayerInputs> inputs = statistics.inputs(/*sequential=*/false);
+  const std::int64_t layers = plan.source.text.num_hidden_layers;
+  const MlaShape& shape = plan.shape;
+  std::vector<LatentBranch> branches;
+  for (std::int64_t i = 0; i < layers; ++i) {
+    if (is_cancelled(options)) return {};
+    const at::Tensor root = statistics.root(inputs.get(), i);
+    const SplitRows rows = converter.rows(i);
+    const at::Tensor k = rows.k_nope.weight.to(options.device),
+                     v = rows.v.weight.to(options.device);
+    if (shape.joint()) {
+      branches.push_back(branch(at::cat({k, v.to(k.scalar_type())}), root, i));
+    } else {
+      if (shape.low_rank_key()) branches.push_back(branch(k, root, i));
+      if (shape.low_rank_value()) branches.push_back(branch(v, root, i));
+    }
+    converter.forget(i);
+  }
+  const std::vector<std::int64_t> ranks = allocate_ranks(
+      branches, layers, shape.latent_dim * static_cast<std::int64_t>(branches.size()));
+  std::vector<LayerLatents> out;
+  std::size_t next = 0;
+  for (std::int64_t i = 0; i < layers; ++i) {
+    LayerLatents latents;
+    if (shape.low_rank_key()) latents.key = ranks[next++];
+    if (!shape.joint() && shape.low_rank_value()) latents.value = ranks[next++];
+    out.push_back(latents);
+  }
+  return out;
+}
+
+}  // namespace vmla
