@@ -18,8 +18,8 @@ std::string svd_method_name(SvdMethod method);
 struct MlaShape {
   AttentionShape attention;
   SvdMethod method = SvdMethod::Joint;
-  std::int64_t rope_dim = 0;    // R
-  std::int64_t latent_dim = 0;  // C, width of the joint latent or of K's; unused for None
+  std::int64_t rope_dim = 0;          // R
+  std::int64_t latent_dim = 0;        // C, width of the joint latent or of K's; unused for None
   std::int64_t value_latent_dim = 0;  // of V's latent where it stands alone; 0: as wide as K's
 
   bool low_rank_key() const { return method != SvdMethod::OnlyValue && method != SvdMethod::None; }

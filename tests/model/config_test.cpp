@@ -160,11 +160,11 @@ TEST(MlaConfig, CacheElementsFollowTheFormula) {
   c.rope.rope_dim = 32;
   c.low_rank = 32;
   const AttentionShape seven_b{4096, 32, 32, 128, false, false};
-  const CacheLayout layout = mla_cache_layout(c.layer_shape(seven_b), CacheMode::Native);
+  const CacheLayout layout = mla_cache_layout(c.layer_shape(seven_b, 0), CacheMode::Native);
   EXPECT_EQ(layout.name(), "k_rope+latent");
   EXPECT_EQ(layout.elements_per_token(), 32 * (32 + 32));
   EXPECT_EQ(layout.elements_per_token() * 32 * 2 * 2048, 256LL << 20);
-  EXPECT_EQ(mla_cache_layout(c.layer_shape(seven_b), CacheMode::Expanded).elements_per_token() *
+  EXPECT_EQ(mla_cache_layout(c.layer_shape(seven_b, 0), CacheMode::Expanded).elements_per_token() *
                 32 * 2 * 2048,
             1024LL << 20);
 }
