@@ -1,0 +1,53 @@
+#include "convert/metric_low_rank.h"
+
+#include <ATen/ATen.h>
+
+#include "base/error.h"
+
+namespace vmla {
+namespace {
+
+constexpr double kDamping = 0.01;  // of the mean diagonal
+
+// sum over heads of rows_h^T metric_h rows_h: rows [K*N, E], metric [K, N, N] -> [E, E].
+at::Tensor weighted_square(const at::Tensor& rows, const at::Tensor& metric) {
+  if (rows.size(0) == 0) return at::zeros({rows.size(1), rows.size(1)}, rows.options());
+  const at::Tensor by_head = rows.unflatten(0, {metric.size(0), -1});
+  return rows.t().mm(at::matmul(metric, by_head).flatten(0, 1));
+}
+
+}  // namespace
+
+LatentFactorization::LatentFactorization(const LatentProblem& problem)
+    : keys_(problem.keys), values_(problem.values) {
+  const at::Tensor& cx = problem.inputs;
+  const double mean = cx.diagonal().mean().item<double>();
+  check(mean > 0, ErrorKind::Numeric, "calibration: expected activations, got zeros");
+  root_ = at::linalg_cholesky(cx + kDamping * mean * at::eye(cx.size(0), cx.options()));
+  const at::Tensor square =
+      weighted_square(keys_, problem.key_metric) + weighted_square(values_, problem.value_metric);
+  const at::Tensor gram = root_.t().mm(square).mm(root_);
+  const auto [values, vectors] = at::linalg_eigh((gram + gram.t()) / 2);  // ascending
+  energies_ = values.flip(0).clamp_min(0);
+  vectors_ = vectors.flip(1).contiguous();
+}
+
+double LatentFactorization::dropped(std::int64_t width) const {
+  return energies_.slice(0, width).sum().item<double>();
+}
+
+LatentFactorization::Factors LatentFactorization::take(std::int64_t width) const {
+  const at::Tensor basis = vectors_.slice(1, 0, width);
+  const at::Tensor singular = energies_.slice(0, 0, width).sqrt();
+  // Directions that save nothing keep a length of their own.
+  const at::Tensor length = singular.clamp_min(1e-6 * singular.max().clamp_min(1e-30));
+  Factors out;
+  out.down =
+      at::linalg_solve_triangular(root_.t(), basis, /*upper=*/true).t() * length.unsqueeze(1);
+  const at::Tensor back = root_.mm(basis) / length;
+  out.up_k = keys_.mm(back);
+  out.up_v = values_.mm(back);
+  return out;
+}
+
+}  // namespace vmla
