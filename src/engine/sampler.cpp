@@ -84,27 +84,22 @@ void Sampler::select_rows(const at::Tensor& index) {
   random_ = std::move(kept);
 }
 
+// On the logits' device: only one random number a row goes there, and nothing comes back.
 at::Tensor Sampler::draw(const at::Tensor& logits) {
-  const at::Tensor weights =
-      warp_logits(logits, options_).softmax(-1).to(at::kCPU, at::kDouble).contiguous();
+  const at::Tensor weights = warp_logits(logits, options_).softmax(-1).to(at::kDouble);
+  const at::Tensor sums = weights.cumsum(-1);  // [B, V]
   const std::int64_t rows = weights.size(0), vocab = weights.size(1);
-  at::Tensor tokens = at::empty({rows}, at::kLong);
+  at::Tensor uniforms = at::empty({rows, 1}, at::kDouble);
   for (std::int64_t row = 0; row < rows; ++row) {
-    const double* weight = weights.const_data_ptr<double>() + row * vocab;
-    double total = 0.0;
-    for (std::int64_t i = 0; i < vocab; ++i) total += weight[i];
-    const double target = uniform(random_[static_cast<std::size_t>(row)]) * total;
-    std::int64_t chosen = 0;
-    double sum = 0.0;
-    for (std::int64_t i = 0; i < vocab; ++i) {
-      if (weight[i] == 0.0) continue;
-      chosen = i;
-      sum += weight[i];
-      if (sum > target) break;
-    }
-    tokens.mutable_data_ptr<std::int64_t>()[row] = chosen;
+    uniforms.mutable_data_ptr<double>()[row] = uniform(random_[static_cast<std::size_t>(row)]);
   }
-  return tokens.to(logits.device());
+  const at::Tensor target = uniforms.to(weights.device()) * sums.slice(-1, vocab - 1);
+  // The first whose sum exceeds the target has a weight above 0. Rounding may leave none: then the
+  // last that may be drawn.
+  const at::Tensor found = at::searchsorted(sums, target, /*out_int32=*/false, /*right=*/true);
+  const at::Tensor place = at::arange(vocab, found.options());
+  const at::Tensor last = place.masked_fill(weights == 0, -1).amax(-1, /*keepdim=*/true);
+  return at::minimum(found, last).squeeze(-1);
 }
 
 }  // namespace vmla
