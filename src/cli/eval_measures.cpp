@@ -14,8 +14,8 @@
 namespace vmla {
 namespace {
 
-LoadedModel load(const MeasureRun& run, const fs::path& dir) {
-  LoadedModel loaded = load_model(dir, run.load);
+LoadedModel load(const MeasureRun& run, const fs::path& dir, const LoadOptions& options) {
+  LoadedModel loaded = load_model(dir, options);
   if (!run.image_aspect_ratio.empty())
     loaded.processor->set_image_aspect_ratio(run.image_aspect_ratio);
   return loaded;
@@ -44,7 +44,7 @@ void write_results(const MeasureRun& run, const Json& results) {
 void measure_text(const MeasureRun& run) {
   check(!run.flags.text.empty(), ErrorKind::Usage, "perplexity: expected --text FILE, got none");
   const fs::path dir = run.model.directory();
-  const LoadedModel model = load(run, dir);
+  const LoadedModel model = load(run, dir, run.load);
   std::optional<ModelHash> hash;
   if (run.model_hash) hash.emplace(dir);
   const InterruptGuard interrupt;
@@ -150,8 +150,11 @@ void compare_models(const MeasureRun& run) {
   reference_options.revision.clear();  // that of --model_path
   const fs::path reference_dir = reference_options.directory_of(run.flags.reference_model),
                  dir = run.model.directory();
-  const LoadedModel reference = load(run, reference_dir);
-  const LoadedModel model = load(run, dir);
+  LoadOptions plain;  // what else is said is about the model
+  plain.device = run.load.device;
+  plain.dtype = run.load.dtype;
+  const LoadedModel reference = load(run, reference_dir, plain);
+  const LoadedModel model = load(run, dir, run.load);
   std::optional<ModelHash> reference_hash, hash;
   if (run.model_hash) {
     reference_hash.emplace(reference_dir);

@@ -109,6 +109,14 @@ TEST(EvalAgreement, ComparesAConversionWithItsSource) {
   EXPECT_EQ(read_json(dir / "mla/results.json"), mla);
   const CommandResult table = eval(arguments(converted_model(), "table"));
   EXPECT_NE(table.out.find("KL mean"), table.out.npos) << table.out;
+  // The kind of cache is the model's alone.
+  std::vector<std::string> quantised = arguments(kMha, "int8");
+  quantised.insert(quantised.end(), {"--kv_cache_dtype", "int8"});
+  const Json int8 = eval_json(quantised);
+  EXPECT_GT(int8["metrics"]["kl"]["mean"].get<double>(), 1e-7);
+  EXPECT_LT(int8["metrics"]["kl"]["mean"].get<double>(), 0.1);
+  EXPECT_GT(int8["text"]["kl"]["mean"].get<double>(), 1e-7);
+  EXPECT_EQ(int8["settings"]["kv_cache_dtype"], "int8");
   // A subset; and nothing to compare with.
   std::vector<std::string> few = arguments(kMha, "few");
   few.insert(few.end(), {"--max_samples", "2"});
