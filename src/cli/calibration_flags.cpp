@@ -1,0 +1,34 @@
+#include "cli/calibration_flags.h"
+
+namespace vmla {
+
+void add_calibration_options(CLI::App& verb, CalibrationOptions& o) {
+  add_value(verb,
+            "--calibration_data",
+            o.data,
+            "PATH",
+            "conversations to calibrate on: LLaVA-Instruct JSON or JSONL, or its folder");
+  add_value(verb, "--image_root", o.image_root, "DIR", "folder of their images");
+  add_value(verb, "--calibration_text", o.text, "FILE", "plain text to calibrate on");
+  add_value(verb, "--calibration_samples", o.samples, "N", "conversations that are used");
+  add_value(verb,
+            "--calibration_text_windows",
+            o.text_windows,
+            "N",
+            "windows of text that are used, evenly over the file");
+  add_value(verb, "--calibration_text_tokens", o.text_tokens, "N", "tokens of a window");
+  add_value(verb,
+            "--calibration_max_length",
+            o.max_length,
+            "N",
+            "tokens of a conversation; its end is cut, never the image");
+  add_value(verb,
+            "--calibration_batch_size",
+            o.batch_size,
+            "N",
+            "samples at a time; the result is the same");
+  add_value(
+      verb, "--calibration_seed", o.seed, "N", "which samples are chosen; 0: the first, in order");
+}
+
+}  // namespace vmla
