@@ -1,9 +1,14 @@
 #include <memory>
+#include <set>
 #include <string>
 
+#include "cli/best_flags.h"
+#include "cli/calibration_flags.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/statistics_flags.h"
 #include "convert/converter.h"
+#include "convert/recipe.h"
 
 namespace vmla {
 namespace {
@@ -14,7 +19,63 @@ struct ConvertOptions {
   std::string method = "joint";
   ConversionOptions conversion;
   std::string output_dir;
+  std::string recipe, kv_budget;
+  CalibrationOptions calibration;
+  // Empty or not given: the recipe's own.
+  std::string factorization, rank_allocation;
+  bool sequential = false, sequential_given = false, rope_dim_given = false;
+  BestFlags best;
+  StatisticsFlags statistics;
+  std::set<std::string> given;  // flags on the command line, without dashes
 };
+
+BestOptions best_options(const ConvertOptions& options) {
+  BestOptions out;
+  out.model = options.conversion.model;
+  out.output_dir = options.conversion.output_dir;
+  out.source_name = options.conversion.source_name;
+  out.dtype = options.conversion.dtype;
+  out.device = options.conversion.device;
+  out.overwrite = options.conversion.overwrite;
+  out.cancel = options.conversion.cancel;
+  out.calibration = options.calibration;
+  out.steps = options.best.steps;
+  out.steps.layout = parse_rope_layout(options.best.rope_layout);
+  out.floor_share = options.best.floor_share;
+  if (!options.kv_budget.empty()) out.kv_budget = parse_share("--kv_budget", options.kv_budget);
+  if (!options.factorization.empty()) out.steps.metric = parse_latent_metric(options.factorization);
+  if (options.sequential_given) out.steps.sequential = options.sequential;
+  if (options.rope_dim_given) out.rope_dim = options.conversion.rope.rope_dim;
+  if (!options.rank_allocation.empty()) {
+    check(options.rank_allocation == "curves" || options.rank_allocation == "uniform",
+          ErrorKind::Usage,
+          "rank_allocation: expected curves or uniform for recipe best, got {}",
+          options.rank_allocation);
+    out.curves = options.rank_allocation == "curves";
+  }
+  return out;
+}
+
+// What every conversion but "best" takes from the flags of statistics.
+void set_statistics(ConvertOptions& options) {
+  ConversionOptions& conversion = options.conversion;
+  StatisticsOptions& statistics = conversion.statistics;
+  statistics.calibration = options.calibration;
+  options.statistics.apply(options.calibration, statistics);
+  if (!options.factorization.empty())
+    statistics.factorization = parse_factorization(options.factorization);
+  if (!options.rank_allocation.empty())
+    statistics.rank_allocation = parse_rank_allocation(options.rank_allocation);
+  statistics.sequential = options.sequential;
+  if (!options.kv_budget.empty())
+    conversion.kv_budget = parse_share("--kv_budget", options.kv_budget);
+  const auto given = [&](const char* flag) { return options.given.count(flag) > 0; };
+  conversion.rope_given =
+      given("partial_rope_version") || given("rope_dim_for_mla") || given("uniform_start_point");
+  conversion.rope_dim_given = given("rope_dim_for_mla");
+  conversion.low_rank_given = given("low_rank");
+  if (!options.recipe.empty()) apply_recipe(options.recipe, options.given, conversion);
+}
 
 void run_convert(ConvertOptions& options) {
   options.output.apply();
@@ -27,7 +88,10 @@ void run_convert(ConvertOptions& options) {
   // A snapshot's directory in the cache is named by its commit, which says nothing.
   std::error_code ec;
   if (!fs::exists(options.model.model, ec)) conversion.source_name = options.model.model;
-  const ConversionReport report = convert_checkpoint(conversion);
+  const bool best = options.recipe == "best";
+  if (!best) set_statistics(options);
+  const ConversionReport report =
+      best ? convert_best(best_options(options)) : convert_checkpoint(conversion);
   const std::string written = absolute_path(options.output_dir).string();
   if (options.output.json) {
     Json json = Json::object();
@@ -53,11 +117,12 @@ void add_convert_command(CLI::App& program) {
             conversion.rope.version,
             "NAME",
             "which dims keep their rotation: high, low, uniform, 2-norm or kl");
-  add_value(*verb,
-            "--rope_dim_for_mla",
-            conversion.rope.rope_dim,
-            "R",
-            "rotary dims kept per head, an even number up to the head's dims");
+  CLI::Option* rope_dim =
+      add_value(*verb,
+                "--rope_dim_for_mla",
+                conversion.rope.rope_dim,
+                "R",
+                "rotary dims kept per head, an even number up to the head's dims");
   add_value(*verb,
             "--uniform_start_point",
             conversion.rope.uniform_start_point,
@@ -82,9 +147,43 @@ void add_convert_command(CLI::App& program) {
              "--is_gqa2mha2mla",
              conversion.is_gqa2mha2mla,
              "give each query head K and V of its own first");
+  add_value(*verb,
+            "--recipe",
+            options->recipe,
+            "NAME",
+            "a documented set of all choices: original, mha2mla-vlm, care, transmla-like or best");
+  add_value(*verb,
+            "--kv_budget",
+            options->kv_budget,
+            "SHARE",
+            "numbers a token that are cached, as a share of the source's: 25% or 0.25");
+  add_value(*verb,
+            "--factorization",
+            options->factorization,
+            "NAME",
+            "what the latent minimises: svd, whitened or attention (best)");
+  CLI::Option* sequential = add_switch(*verb,
+                                       "--sequential",
+                                       options->sequential,
+                                       "calibrate each layer on what the converted ones make");
+  add_value(*verb,
+            "--rank_allocation",
+            options->rank_allocation,
+            "NAME",
+            "how a budget is spread over layers: uniform, greedy or curves (measured; best)");
+  add_calibration_options(*verb, options->calibration);
+  options->statistics.add(*verb);
+  add_best_options(*verb, options->best);
   add_switch(*verb, "--overwrite", conversion.overwrite, "replace a model in --output_dir");
   add_output_options(*verb, options->output);
-  verb->callback([options] { run_convert(*options); });
+  verb->callback([options, sequential, rope_dim, verb] {
+    for (const CLI::Option* option : verb->get_options()) {
+      if (option->count() > 0) options->given.insert(option->get_single_name());
+    }
+    options->sequential_given = sequential->count() > 0;
+    options->rope_dim_given = rope_dim->count() > 0;
+    run_convert(*options);
+  });
 }
 
 }  // namespace vmla

@@ -11,7 +11,7 @@ namespace {
 constexpr std::array kVerbs = {
     VerbName{"rank",
              "generate_2norm",
-             "rank the rotary dims of each head by their 2-norm on calibration data"},
+             "rank the rotary dims of each head on calibration data, by 2-norm or KL"},
     VerbName{"convert", "", "turn multi-head attention into latent attention (MLA)"},
     VerbName{"train", "", "fine-tune a model, converted or not"},
     VerbName{"generate", "", "answer a prompt about images"},

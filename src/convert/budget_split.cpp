@@ -61,7 +61,7 @@ std::vector<std::int64_t> rope_candidates(const ConversionOptions& options,
     return out;
   }
   if (options.kv_budget >= 1.0) return {text.head_dim};
-  for (const double part : {0.125, 0.25, 0.375, 0.5, 0.625}) {
+  for (const double part : {0.125, 0.25, 0.375, 0.5, 0.625, 0.75}) {
     const auto wanted = 2 * static_cast<std::int64_t>(part * static_cast<double>(per_head) / 2.0);
     // A selection may allow few widths: the nearest one below.
     for (std::int64_t r = std::min(wanted, text.head_dim); r >= 2; r -= 2) {
@@ -116,7 +116,7 @@ void choose_split(const Checkpoint& source,
     to.rope.rope_dim = split.rope_dim;
     to.low_rank = split.low_rank;
   };
-  if (splits.size() == 1 || !statistics.given()) {
+  if (splits.size() == 1 || !statistics.given() || !options.measure_split) {
     const auto half =
         std::min_element(splits.begin(), splits.end(), [](const auto& a, const auto& b) {
           return std::abs(a.rope_dim - a.low_rank) < std::abs(b.rope_dim - b.low_rank);

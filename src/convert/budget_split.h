@@ -10,7 +10,7 @@ struct BudgetSplit {
   std::int64_t low_rank = 0;  // r
 };
 
-// The splits whose KV elements do not exceed options.kv_budget: R an eighth, a quarter … five
+// The splits whose KV elements do not exceed options.kv_budget: R an eighth, a quarter … six
 // eighths of what a head has, as far as the selection allows; at full budget everything is kept. A
 // given R or r leaves one. rope_fixed: R is the source's. Errors: Usage when none fits.
 std::vector<BudgetSplit> budget_splits(const ConversionOptions& options,

@@ -102,6 +102,7 @@ ConversionReport convert_checkpoint(const ConversionOptions& given) {
   ConversionOptions options = given;
   const ModelConfig config =
       parse_model_config(source.config(), (source.dir() / "config.json").string());
+  if (config.mla && !options.rope_given) options.rope = config.mla->rope;
   ConversionStatistics statistics(source, config, options);
   at::Tensor ranks;
   if (options.rope.needs_ranks() && options.qk_tensor_path.empty() && statistics.given() &&

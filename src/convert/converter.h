@@ -49,6 +49,7 @@ struct ConversionOptions {
   // KV elements as a share of the source's, from which R and r are chosen; 0: they are as given.
   double kv_budget = 0.0;
   bool rope_given = true;       // rope was asked for, so a source of another selection is refused
+  bool measure_split = true;    // with kv_budget: by data, where there are any; else R near r
   bool rope_dim_given = false;  // with kv_budget: R is as given, r follows; or the other way round
   bool low_rank_given = false;
   StatisticsOptions statistics;
