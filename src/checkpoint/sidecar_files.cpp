@@ -2,7 +2,9 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "checkpoint/checkpoint_writer.h"
+#include "checkpoint/output_file.h"
 
 namespace vmla {
 namespace {
@@ -37,13 +39,11 @@ void copy_sidecar_files(const fs::path& from, const fs::path& to) {
   for (const fs::directory_entry& entry : entries) {
     const std::string name = entry.path().filename().string();
     if (!entry.is_regular_file(ec) || !is_sidecar(name)) continue;
-    fs::copy_file(entry.path(), to / name, fs::copy_options::overwrite_existing, ec);
-    check(!ec,
-          ErrorKind::Io,
-          "{}: cannot be copied to {}: {}",
-          entry.path().string(),
-          to.string(),
-          ec.message());
+    // Not fs::copy_file, which takes a full disk for an input/output error.
+    const auto content = MappedFile::open(entry.path());
+    OutputFile copy(to / name, content->bytes().size());
+    copy.write(0, content->bytes().data(), content->bytes().size());
+    copy.close();
   }
 }
 

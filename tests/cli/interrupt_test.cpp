@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 
 #include "cli/models.h"
+#include "support/sparse_model.h"
 
 namespace vmla::test {
 namespace {
@@ -84,6 +86,49 @@ TEST(Interrupt, EndsADialogue) {
   EXPECT_EQ(result.exit_code, 130);
   ASSERT_FALSE(result.out.empty());
   EXPECT_EQ(result.out.back(), '\n');
+}
+
+// A conversion of seconds is told to end as soon as its unfinished output is there.
+TEST(Interrupt, AConversionLeavesNothingBehind) {
+  Json config = read_json("tests/golden/models/mha/config.json");
+  for (const auto& [key, value] : std::vector<std::pair<const char*, int>>{
+           {"hidden_size", 512}, {"num_hidden_layers", 24}, {"num_attention_heads", 8}})
+    config["text_config"][key] = value;
+  for (const int number : {SIGINT, SIGTERM}) {
+    const TempDir dir;
+    if (!write_sparse_model(dir / "model", config)) GTEST_SKIP() << "no sparse files here";
+    const std::string program = std::getenv("VMLA_BIN"), model = (dir / "model").string(),
+                      output = (dir / "out/mla").string();
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      ::dup2(::open("/dev/null", O_WRONLY), 1);
+      ::dup2(::open("/dev/null", O_WRONLY), 2);
+      ::execl(program.c_str(),
+              program.c_str(),
+              "convert",
+              "--model",
+              model.c_str(),
+              "--output_dir",
+              output.c_str(),
+              "--device",
+              "cpu",
+              nullptr);
+      ::_exit(127);
+    }
+    std::error_code ec;
+    int status = 0;
+    const auto files = [&] {
+      return std::distance(fs::recursive_directory_iterator(dir / "out", ec),
+                           fs::recursive_directory_iterator());
+    };
+    while (files() < 2 && ::waitpid(pid, &status, WNOHANG) == 0) ::usleep(1000);
+    ASSERT_GE(files(), 2) << "ended before it could be told to, with status " << status;
+    ::kill(pid, number);
+    ::waitpid(pid, &status, 0);
+    ASSERT_TRUE(WIFSIGNALED(status)) << status;
+    EXPECT_EQ(WTERMSIG(status), number);
+    EXPECT_EQ(files(), 0);
+  }
 }
 
 }  // namespace
