@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/content_hash.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "hub/digest.h"
@@ -31,6 +32,20 @@ std::vector<std::string> model_hash_files(const fs::path& dir) {
   check(!ec, ErrorKind::Io, "{}: cannot be listed: {}", dir.string(), ec.message());
   std::sort(names.begin(), names.end());
   return names;
+}
+
+std::string model_stamp(const fs::path& dir) {
+  ContentHash hash;
+  for (const std::string& name : model_hash_files(dir)) {
+    std::error_code size_error, time_error;
+    const auto size = fs::file_size(dir / name, size_error);
+    const auto time = fs::last_write_time(dir / name, time_error);
+    check(!size_error && !time_error, ErrorKind::Io, "{}: cannot be read", (dir / name).string());
+    hash.add(name);
+    hash.add(static_cast<std::int64_t>(size));
+    hash.add(static_cast<std::int64_t>(time.time_since_epoch().count()));
+  }
+  return hash.hex();
 }
 
 ModelHash::ModelHash(const fs::path& dir)

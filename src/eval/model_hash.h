@@ -15,6 +15,10 @@ namespace vmla {
 // name. Errors: ErrorKind::Io.
 std::vector<std::string> model_hash_files(const fs::path& dir);
 
+// Of the names, sizes and times of these files: another one when a file has been replaced, without
+// reading it. Errors: ErrorKind::Io.
+std::string model_stamp(const fs::path& dir);
+
 // SHA-256 over every byte of these files, in the background: several files at a time, each streamed
 // through its mapping. The result is what
 //   cd DIR && sha256sum FILES… | sha256sum

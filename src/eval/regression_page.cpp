@@ -15,6 +15,7 @@ constexpr const char* kStyle = R"(<style>
 body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;font-size:14px}td,th{padding:2px 10px 2px 0;text-align:left;vertical-align:top}
 .figures td:not(:first-child),.figures th:not(:first-child){text-align:right}
+.settings td{white-space:pre-wrap;overflow-wrap:anywhere}
 .differs td{background:#fff4d6}
 .samples{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:1em}
 .card{border:1px solid #ddd;padding:.8em;border-radius:6px;overflow-wrap:anywhere}
@@ -124,7 +125,8 @@ std::string settings_table(const PageRun& a, const PageRun& b) {
   };
   const Json of_a = settings_of(a), of_b = settings_of(b);
   std::string html =
-      "<table><tr><th></th><th>A</th><th>B</th></tr>\n<tr class=\"differs\"><td>run</td><td>" +
+      "<table class=\"settings\"><tr><th></th><th>A</th><th>B</th></tr>\n<tr "
+      "class=\"differs\"><td>run</td><td>" +
       html_escaped(a.name) + "</td><td>" + html_escaped(b.name) + "</td></tr>\n";
   Json keys = of_a;
   keys.update(of_b);

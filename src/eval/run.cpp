@@ -98,13 +98,42 @@ ScoreReport report_on(const EvalRunRequest& request, RecordedAnswers answers) {
 }
 
 void take_subset(EvalRunRequest& request) {
-  const auto all = static_cast<std::int64_t>(request.samples.size());
-  if (request.subset == Subset::Random) {
-    request.samples = random_subset(
-        std::move(request.samples), request.benchmark, request.max_samples, request.subset_seed);
-  } else if (request.max_samples >= 0 && request.max_samples < all) {
-    request.samples.resize(static_cast<std::size_t>(request.max_samples));
+  request.samples =
+      request.subset == Subset::Random
+          ? random_subset(std::move(request.samples),
+                          request.benchmark,
+                          request.max_samples,
+                          request.subset_seed)
+          : first_subset(std::move(request.samples), request.benchmark, request.max_samples);
+}
+
+// Samples that must stay together: MME scores both questions about an image as one.
+std::vector<std::vector<std::size_t>> units_of(const std::vector<VqaSample>& samples,
+                                               Benchmark benchmark) {
+  std::vector<std::vector<std::size_t>> units;
+  std::map<std::string, std::size_t> unit_of;
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    const std::string key = benchmark == Benchmark::Mme ? samples[i].id.text : std::to_string(i);
+    const auto [it, fresh] = unit_of.emplace(key, units.size());
+    if (fresh) units.emplace_back();
+    units[it->second].push_back(i);
   }
+  return units;
+}
+
+// The first units up to count samples, these in their own order.
+std::vector<VqaSample> chosen(std::vector<VqaSample> samples,
+                              const std::vector<std::vector<std::size_t>>& units,
+                              std::int64_t count) {
+  std::vector<std::size_t> indices;
+  for (const auto& unit : units) {
+    if (indices.size() + unit.size() > static_cast<std::size_t>(count)) break;
+    indices.insert(indices.end(), unit.begin(), unit.end());
+  }
+  std::sort(indices.begin(), indices.end());
+  std::vector<VqaSample> subset;
+  for (const std::size_t i : indices) subset.push_back(std::move(samples[i]));
+  return subset;
 }
 
 // What does not keep a run from being continued, but belongs to its record.
@@ -123,26 +152,18 @@ std::vector<VqaSample> random_subset(std::vector<VqaSample> samples,
                                      std::int64_t count,
                                      std::uint64_t seed) {
   if (count < 0 || static_cast<std::size_t>(count) >= samples.size()) return samples;
-  // Units that must stay whole: MME scores both questions about an image together.
-  std::vector<std::vector<std::size_t>> units;
-  std::map<std::string, std::size_t> unit_of;
-  for (std::size_t i = 0; i < samples.size(); ++i) {
-    const std::string key = benchmark == Benchmark::Mme ? samples[i].id.text : std::to_string(i);
-    const auto [it, fresh] = unit_of.emplace(key, units.size());
-    if (fresh) units.emplace_back();
-    units[it->second].push_back(i);
-  }
+  auto units = units_of(samples, benchmark);
   std::mt19937_64 random(seed);
   for (std::size_t i = units.size(); i > 1; --i) std::swap(units[i - 1], units[random() % i]);
-  std::vector<std::size_t> chosen;
-  for (const auto& unit : units) {
-    if (chosen.size() + unit.size() > static_cast<std::size_t>(count)) break;
-    chosen.insert(chosen.end(), unit.begin(), unit.end());
-  }
-  std::sort(chosen.begin(), chosen.end());
-  std::vector<VqaSample> subset;
-  for (const std::size_t i : chosen) subset.push_back(std::move(samples[i]));
-  return subset;
+  return chosen(std::move(samples), units, count);
+}
+
+std::vector<VqaSample> first_subset(std::vector<VqaSample> samples,
+                                    Benchmark benchmark,
+                                    std::int64_t count) {
+  if (count < 0 || static_cast<std::size_t>(count) >= samples.size()) return samples;
+  const auto units = units_of(samples, benchmark);
+  return chosen(std::move(samples), units, count);
 }
 
 EvalRunResult run_benchmark(const Vlm& model,

@@ -67,4 +67,9 @@ std::vector<VqaSample> random_subset(std::vector<VqaSample> samples,
                                      std::int64_t count,
                                      std::uint64_t seed);
 
+// The first count samples, pairs whole as above.
+std::vector<VqaSample> first_subset(std::vector<VqaSample> samples,
+                                    Benchmark benchmark,
+                                    std::int64_t count);
+
 }  // namespace vmla

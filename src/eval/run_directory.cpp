@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/content_hash.h"
 #include "base/error.h"
-#include "base/log.h"
 #include "data/benchmark_records.h"
 #include "eval/prediction_log.h"
 #include "eval/predictions.h"
@@ -171,21 +171,16 @@ Json RunDirectory::line(const Answer& answer) const {
 }
 
 std::string samples_digest(const std::vector<VqaSample>& samples) {
-  std::uint64_t hash = 14695981039346656037ULL;  // FNV-1a
-  const auto add = [&hash](const std::string& text) {
-    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
-    hash = (hash ^ 0xffU) * 1099511628211ULL;  // no byte of UTF-8: an end
-  };
+  ContentHash hash;
   for (const VqaSample& sample : samples) {
-    for (const std::string& text : {sample.id.text, sample.image, sample.question, sample.hint}) {
-      add(text);
-    }
+    for (const auto* text : {&sample.id.text, &sample.image, &sample.question, &sample.hint})
+      hash.add(*text);
     for (const auto* list : {&sample.answers, &sample.choices, &sample.ocr_tokens}) {
-      for (const std::string& text : *list) add(text);
-      add("");
+      hash.add(static_cast<std::int64_t>(list->size()));
+      for (const std::string& text : *list) hash.add(text);
     }
   }
-  return fmt::format("{:016x}", hash);
+  return hash.hex();
 }
 
 }  // namespace vmla

@@ -102,5 +102,43 @@ TEST(EvalCompare, SaysWhatTheSecondRunLost) {
   EXPECT_NE(table.out.find("-25.00"), table.out.npos) << table.out;
 }
 
+TEST(EvalCompare, WritesAPageOfWhatWasLost) {
+  const TempDir dir;
+  const auto score = [&](const std::string& output, const std::string& predictions) {
+    return run_vlm_mla({"eval",
+                        "score",
+                        "--benchmark=vqav2",
+                        "--questions=" + kGolden + "questions.json",
+                        "--annotations=" + kGolden + "annotations.json",
+                        "--predictions=" + predictions,
+                        "--output_dir=" + (dir / output).string()})
+        .exit_code;
+  };
+  Json worse = read_json(kGolden + "results.json");
+  for (Json& entry : worse) entry["answer"] = "<none>";
+  ASSERT_EQ(score("a", kGolden + "results.json"), 0);
+  ASSERT_EQ(score("b", dir.write("worse.json", worse.dump()).string()), 0);
+  const std::string a = (dir / "a/predictions.jsonl").string(),
+                    b = (dir / "b/predictions.jsonl").string(), page = (dir / "page.html").string();
+  const CommandResult result =
+      run_vlm_mla({"eval", "compare", a, b, "--html", page, "--worst", "7", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const std::string html = slurp(page);
+  EXPECT_NE(html.find("The worst 7 are below."), html.npos);
+  EXPECT_NE(html.find("picture missing"), html.npos) << "scores alone know no folder of images";
+  EXPECT_NE(html.find("truth: "), html.npos);
+  EXPECT_NE(html.find("<td>B</td><td>&lt;none&gt;</td>"), html.npos);
+  // Without results.json there are neither questions nor settings, but still a page.
+  fs::remove(dir / "a/results.json");
+  fs::remove(dir / "b/results.json");
+  const CommandResult bare = run_vlm_mla({"eval", "compare", a, b, "--html", page});
+  EXPECT_EQ(bare.exit_code, 0) << bare.err;
+  EXPECT_NE(bare.err.find("warning: no results.json"), bare.err.npos) << bare.err;
+  EXPECT_NE(slurp(page).find("files are not at hand"), std::string::npos);
+  EXPECT_EQ(
+      run_vlm_mla({"eval", "compare", a, b, "--html", (dir / "no/such/page").string()}).exit_code,
+      3);
+}
+
 }  // namespace
 }  // namespace vmla::test

@@ -161,6 +161,9 @@ TEST(RandomSubset, IsSeededAndKeepsPairs) {
   EXPECT_NE(ids(random_subset(samples, Benchmark::Vqav2, 7, 1)),
             ids(random_subset(samples, Benchmark::Vqav2, 7, 2)));
   EXPECT_EQ(random_subset(samples, Benchmark::Vqav2, -1, 1).size(), 20U);
+  EXPECT_EQ(ids(first_subset(samples, Benchmark::Mme, 5)),
+            (std::vector<std::string>{"0", "0", "1", "1"}));
+  EXPECT_EQ(first_subset(samples, Benchmark::Vqav2, 5).size(), 5U);
 }
 
 TEST(BenchmarkPrompt, AsPublished) {
