@@ -1,3 +1,5 @@
+#include <c10/core/DeviceGuard.h>
+
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -165,6 +167,7 @@ void run_eval(RunFlags& flags) {
   EvalRunRequest request = request_of(flags);
   LoadOptions load = flags.load;
   load.device = device_of_rank(flags.model.torch_device(), flags.model.device, layout);
+  const c10::OptionalDeviceGuard on_device(load.device);
   // The ranks exchange counts; what they compute stays on their devices.
   const auto group = connect_processes(layout, at::kCPU, kRankPatience);
   load.dtype = flags.model.scalar_type();
@@ -175,6 +178,7 @@ void run_eval(RunFlags& flags) {
     loaded.processor->set_image_aspect_ratio(flags.image_aspect_ratio);
   request.runner.end_ids = loaded.end_ids;
   request.settings["model"] = flags.model.model;
+  request.settings["model_stamp"] = model_stamp(dir);
   request.settings["dtype"] = flags.model.dtype;
   request.settings["image_aspect_ratio"] = loaded.processor->image_config().do_pad ? "pad" : "crop";
   const bool leads = group->rank() == 0;
