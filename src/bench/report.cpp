@@ -111,6 +111,21 @@ std::string bench_text(const BenchReport& report) {
                                 report.settings.num_runs,
                                 report.memory_method);
   for (const auto& c : report.cases) out += case_text(c);
+  if (report.largest_batch_tokens > 0) {
+    const auto number = [](const std::optional<std::int64_t>& n) {
+      return n ? std::to_string(*n) : std::string("-");
+    };
+    out += fmt::format("\nLargest batch of {} tokens a row: baseline {}, MLA {}",
+                       report.largest_batch_tokens,
+                       number(report.baseline_largest),
+                       number(report.mla_largest));
+    if (report.baseline_largest.value_or(0) > 0 && report.mla_largest) {
+      out += fmt::format(
+          " ({:.2f}x)",
+          static_cast<double>(*report.mla_largest) / static_cast<double>(*report.baseline_largest));
+    }
+    out += "\n";
+  }
   return out;
 }
 
@@ -121,12 +136,22 @@ Json bench_json(const BenchReport& report) {
       results.push_back(measurement_json("baseline", report.baseline_model, *c.baseline));
     if (c.mla) results.push_back(measurement_json("mla", report.mla_model, *c.mla));
   }
+  Json largest = nullptr;
+  if (report.largest_batch_tokens > 0) {
+    const auto number = [](const std::optional<std::int64_t>& n) {
+      return n ? Json(*n) : Json(nullptr);
+    };
+    largest = {{"tokens", report.largest_batch_tokens},
+               {"baseline", number(report.baseline_largest)},
+               {"mla", number(report.mla_largest)}};
+  }
   return {{"device", report.device},
           {"dtype", report.dtype},
           {"memory_method", report.memory_method},
           {"max_new_tokens", report.settings.max_new_tokens},
           {"num_runs", report.settings.num_runs},
           {"force_length", report.settings.force_length},
+          {"largest_batch", std::move(largest)},
           {"results", std::move(results)}};
 }
 

@@ -24,6 +24,9 @@ struct BenchReport {
   std::string baseline_model;
   std::string mla_model;
   std::vector<BenchCase> cases;
+  // Sequences of largest_batch_tokens tokens that the device holds at once; 0 tokens: not asked.
+  std::int64_t largest_batch_tokens = 0;
+  std::optional<std::int64_t> baseline_largest, mla_largest;
 };
 
 // The Python original's table, one a case, with lines for what it leaves out. Sizes in MiB.

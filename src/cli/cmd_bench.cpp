@@ -1,6 +1,7 @@
 #include <memory>
 
 #include "base/log.h"
+#include "bench/largest_batch.h"
 #include "bench/report.h"
 #include "checkpoint/dtype.h"
 #include "cli/commands.h"
@@ -22,6 +23,7 @@ struct BenchOptions {
   bool no_force_length = false;
   bool random_weights = false;
   std::string step_engine = "auto";
+  std::int64_t largest_batch_tokens = 0;
   std::vector<std::int64_t> batch_sizes;
   std::vector<std::int64_t> prompt_tokens;
 };
@@ -40,6 +42,14 @@ void check_options(const BenchOptions& o) {
         ErrorKind::Usage,
         "bench: expected either --image or --prompt_tokens, got {}",
         o.image.empty() ? "neither" : "both");
+  check(o.largest_batch_tokens >= 0,
+        ErrorKind::Usage,
+        "--largest_batch: expected 0 or more tokens, got {}",
+        o.largest_batch_tokens);
+  check(o.largest_batch_tokens == 0 || o.model.torch_device().is_cuda(),
+        ErrorKind::Usage,
+        "--largest_batch: expected a GPU, whose memory has an end, got {}",
+        o.model.torch_device().str());
   check(!o.random_weights || o.image.empty(),
         ErrorKind::Usage,
         "--random_weights: expected --prompt_tokens beside it, got --image");
@@ -65,10 +75,17 @@ std::vector<std::vector<ModelInput>> make_cases(const BenchOptions& o, const Loa
   return cases;
 }
 
-std::vector<BenchMeasurement> measure_model(const BenchOptions& o,
-                                            const std::string& name,
-                                            bool must_be_mla,
-                                            MemoryProbe& probe) {
+constexpr std::int64_t kMostRows = 4096;
+
+struct ModelMeasurements {
+  std::vector<BenchMeasurement> cases;
+  std::optional<std::int64_t> largest_batch;
+};
+
+ModelMeasurements measure_model(const BenchOptions& o,
+                                const std::string& name,
+                                bool must_be_mla,
+                                MemoryProbe& probe) {
   LoadOptions load;
   load.device = o.model.torch_device();
   load.dtype = o.model.scalar_type();
@@ -94,10 +111,15 @@ std::vector<BenchMeasurement> measure_model(const BenchOptions& o,
   const Generator generator(
       *model.vlm, model.processor ? &model.processor->tokenizer() : nullptr, options);
   const std::int64_t weight_bytes = model.vlm->parameter_bytes();
-  std::vector<BenchMeasurement> out;
+  ModelMeasurements out;
   for (const auto& prompts : make_cases(o, model)) {
     log_info("{}: batch {}, {} prompt tokens", name, prompts.size(), prompts[0].input_ids.size());
-    out.push_back(measure_generation(generator, weight_bytes, prompts, o.settings, probe));
+    out.cases.push_back(measure_generation(generator, weight_bytes, prompts, o.settings, probe));
+  }
+  if (o.largest_batch_tokens > 0) {
+    log_info("{}: largest batch of {} tokens", name, o.largest_batch_tokens);
+    out.largest_batch =
+        largest_batch(*model.vlm, options.session, o.largest_batch_tokens, kMostRows);
   }
   return out;
 }
@@ -115,17 +137,20 @@ void run_bench(BenchOptions o) {
   report.device = device.str();
   report.dtype = dtype_name(o.model.scalar_type());
   report.memory_method = probe->method();
+  report.largest_batch_tokens = o.largest_batch_tokens;
   report.baseline_model = o.baseline_model;
   report.mla_model = o.mla_model;
   // One model at a time, so that the other's weights are not in the way.
   if (!o.baseline_model.empty()) {
-    for (const auto& m : measure_model(o, o.baseline_model, false, *probe))
-      report.cases.push_back({m, {}});
+    const auto measured = measure_model(o, o.baseline_model, false, *probe);
+    for (const auto& m : measured.cases) report.cases.push_back({m, {}});
+    report.baseline_largest = measured.largest_batch;
   }
   if (!o.mla_model.empty()) {
     const auto measured = measure_model(o, o.mla_model, true, *probe);
-    report.cases.resize(measured.size());
-    for (std::size_t i = 0; i < measured.size(); ++i) report.cases[i].mla = measured[i];
+    report.cases.resize(measured.cases.size());
+    for (std::size_t i = 0; i < measured.cases.size(); ++i) report.cases[i].mla = measured.cases[i];
+    report.mla_largest = measured.largest_batch;
   }
   if (o.output.json) {
     print_json(bench_json(report));
@@ -155,6 +180,11 @@ void add_bench_command(CLI::App& program) {
   add_switch(*verb, "--no_force_length", o->no_force_length, "end at end tokens");
   add_cache_options(*verb, o->cache);
   add_step_engine_option(*verb, o->step_engine);
+  add_value(*verb,
+            "--largest_batch",
+            o->largest_batch_tokens,
+            "TOKENS",
+            "also find how many sequences of that length fit at once, by trying (GPU; 0: do not)");
   add_switch(*verb,
              "--random_weights",
              o->random_weights,

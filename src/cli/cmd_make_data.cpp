@@ -45,7 +45,7 @@ std::pair<std::string, std::int64_t> parse_factor(const std::string& text) {
   if (equals != std::string::npos) {
     std::from_chars(text.data() + equals + 1, text.data() + text.size(), factor);
   }
-  check(factor >= 1, ErrorKind::Usage, "emphasis: expected CATEGORY=N, got {}", text);
+  check(factor >= 1, ErrorKind::Usage, "emphasis: expected NAME=N, got {}", text);
   return {text.substr(0, equals), factor};
 }
 
@@ -62,8 +62,14 @@ void add_make_data_command(CLI::App& program) {
   add_list(*verb,
            "--emphasis",
            options->emphasis,
-           "CATEGORY=N",
-           "ask N times as often for that category in training, as in relation=3; repeatable");
+           "NAME=N",
+           "ask N times as often for that category or kind of question in training, as in "
+           "relation=3 or \"is beside=5\"; repeatable");
+  add_value(*verb,
+            "--per_template",
+            data.per_template,
+            "N",
+            "most questions of one kind for a training image");
   add_value(*verb, "--val_questions", data.val_questions, "N", "questions of a validation image");
   add_value(*verb, "--image_size", data.image_size, "PIXELS", "width and height");
   add_value(*verb, "--seed", data.seed, "N", "the same seed gives the same bytes");

@@ -101,7 +101,7 @@ class DemoData {
                      ? options.threads
                      : std::max<std::int64_t>(std::thread::hardware_concurrency(), 1)),
         progress_("make_data", options.train + options.val, "images"),
-        train_(options.emphasis) {}
+        train_(options.emphasis, options.per_template) {}
 
   Json run() {
     fs::create_directories(root_ / "images" / "train");
@@ -326,6 +326,10 @@ Json make_demo_data(const DemoDataOptions& options) {
         "make_data: expected at least one image, got train {}, val {}",
         options.train,
         options.val);
+  check(options.per_template >= 1,
+        ErrorKind::Usage,
+        "per_template: expected at least 1, got {}",
+        options.per_template);
   check(options.turns >= 1 && options.val_questions >= 1,
         ErrorKind::Usage,
         "make_data: expected at least one question an image, got turns {}, val_questions {}",

@@ -20,7 +20,9 @@ struct DemoDataOptions {
   std::uint64_t seed = 42;
   std::int64_t threads = 0;               // 0: as many as there are cores
   std::int64_t tokenizer_vocab_size = 0;  // 0: no tokenizer is trained
-  std::map<std::string, std::int64_t> emphasis;  // of categories, in training (QuestionBalance)
+  // In training, see QuestionBalance.
+  std::map<std::string, std::int64_t> emphasis;
+  std::int64_t per_template = 1;
   bool overwrite = false;
 };
 

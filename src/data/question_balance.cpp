@@ -20,20 +20,25 @@ std::size_t most_frequent(const AnswerCounts& counts) {
 
 }  // namespace
 
-QuestionBalance::QuestionBalance(const std::map<std::string, std::int64_t>& emphasis) {
-  std::set<std::string> categories;
+QuestionBalance::QuestionBalance(const std::map<std::string, std::int64_t>& emphasis,
+                                 std::int64_t per_template)
+    : per_template_(per_template) {
+  std::set<std::string> names;
   for (const QuestionTemplate& form : question_templates()) {
-    const auto factor = emphasis.find(form.category);
-    weights_.push_back(form.weight * (factor == emphasis.end() ? 1 : factor->second));
+    weights_.push_back(form.weight);
+    for (const std::string& name : {form.category, form.name}) {
+      const auto factor = emphasis.find(name);
+      if (factor != emphasis.end()) weights_.back() *= factor->second;
+      names.insert(name);
+    }
     by_template_.emplace_back(form.answers.size(), 0);
-    categories.insert(form.category);
   }
-  for (const auto& [category, factor] : emphasis) {
-    check(categories.contains(category) && factor >= 1,
+  for (const auto& [name, factor] : emphasis) {
+    check(names.contains(name) && factor >= 1,
           ErrorKind::Usage,
-          "emphasis: expected a category ({}) and a factor of at least 1, got {}={}",
-          fmt::join(categories, ", "),
-          category,
+          "emphasis: expected one of {} and a factor of at least 1, got {}={}",
+          fmt::join(names, ", "),
+          name,
           factor);
   }
 }
@@ -66,6 +71,7 @@ std::vector<SceneQuestion> QuestionBalance::choose(Random& random,
     of_template[question.form].push_back(&question);
   }
   std::vector<SceneQuestion> chosen;
+  std::vector<std::int64_t> taken(templates.size(), 0);
   while (static_cast<std::int64_t>(chosen.size()) < count && open_weight > 0) {
     std::int64_t at = random.below(open_weight);
     std::size_t form = 0;
@@ -80,8 +86,9 @@ std::vector<SceneQuestion> QuestionBalance::choose(Random& random,
       ++text[question->answer];
       ++by_template_[form][question->answer];
       chosen.push_back(*question);
+      std::erase(of_template[form], question);
+      if (++taken[form] < per_template_ && !of_template[form].empty()) continue;
     }
-    // One question of a template is enough for one image.
     of_template[form].clear();
     open_weight -= weights_[form];
   }

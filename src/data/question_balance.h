@@ -21,9 +21,11 @@ class QuestionBalance {
  public:
   static constexpr std::int64_t kTemplateSlack = 3;
 
-  // emphasis: category -> how many times as often as usual its questions are asked.
-  // Errors: Usage (an unknown category, a factor below 1).
-  explicit QuestionBalance(const std::map<std::string, std::int64_t>& emphasis = {});
+  // emphasis: category or template name -> how many times as often as usual its questions are
+  // asked. per_template: the most questions of one template for one image.
+  // Errors: Usage (an unknown name, a factor below 1).
+  explicit QuestionBalance(const std::map<std::string, std::int64_t>& emphasis = {},
+                           std::int64_t per_template = 1);
   // Up to count different questions of the candidates, by the weights of their templates; fewer
   // when no other would keep the balance.
   std::vector<SceneQuestion> choose(Random& random,
@@ -36,6 +38,7 @@ class QuestionBalance {
  private:
   const SceneQuestion* best_of(const std::vector<const SceneQuestion*>& candidates) const;
 
+  std::int64_t per_template_;
   std::vector<std::int64_t> weights_;  // of the templates
   std::vector<AnswerCounts> by_template_;
   std::unordered_map<std::string, AnswerCounts> by_text_;

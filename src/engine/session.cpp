@@ -88,7 +88,7 @@ bool Session::make_static_step() {
   const std::int64_t room = std::max(expected_length_, (length() + kBlock) / kBlock * kBlock);
   cache_->reserve(room);
   static_step_ = std::make_unique<StaticStep>(
-      model_, *cache_, first, room, /*use_graph=*/model_.device().is_cuda());
+      model_, *cache_, first, room, /*use_graph=*/options_.step_graph && model_.device().is_cuda());
   return true;
 }
 

@@ -24,6 +24,7 @@ struct SessionOptions {
   CacheFormat cache_format;
   AttentionPath path = AttentionPath::Auto;
   StepEngine step_engine = StepEngine::Auto;
+  bool step_graph = true;  // Static on a GPU: record a CUDA graph (false: launch one by one)
   std::int64_t prefill_chunk = 0;  // how many tokens go through the layers at a time; 0 = all
 };
 

@@ -215,6 +215,18 @@ TEST_F(BalanceTest, AnEmphasisedCategoryIsAskedMoreOften) {
   QuestionBalance plain, emphasised({{"relation", 4}});
   const auto few = relations(fill(plain, 5, 300, 6)), many = relations(fill(emphasised, 5, 300, 6));
   EXPECT_GT(static_cast<double>(many), 1.5 * static_cast<double>(few));
+  // Of one kind only, and several of it for an image.
+  QuestionBalance one_kind({{"is beside", 50}}, 3);
+  std::int64_t most = 0;
+  for (std::uint64_t i = 0; i < 50; ++i) {
+    Random random(9, 1, i);
+    const Scene scene = sample_scene(random, 112);
+    std::int64_t beside = 0;
+    for (const SceneQuestion& q : one_kind.choose(random, sample_questions(random, scene), 6))
+      beside += question_templates()[q.form].name == "is beside" ? 1 : 0;
+    most = std::max(most, beside);
+  }
+  EXPECT_EQ(most, 3);
   EXPECT_TRUE(test::fails_with(ErrorKind::Usage, {"emphasis", "relation", "colour=2"}, [] {
     QuestionBalance({{"colour", 2}});
   }));

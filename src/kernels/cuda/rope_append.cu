@@ -11,7 +11,10 @@ constexpr int kThreads = 256;
 // Each product is rounded before the sum, as x * cos + rotate_half(x) * sin is in HF.
 template <typename T>
 __device__ void rotate(T first, T second, T cos_1, T cos_2, T sin_1, T sin_2, T& out_1, T& out_2) {
-  const auto product = [](T a, T b) { return to_float(from_float<T>(to_float(a) * to_float(b))); };
+  // __fmul_rn is not contracted to a fused multiply-add, which would skip the rounding.
+  const auto product = [](T a, T b) {
+    return to_float(from_float<T>(__fmul_rn(to_float(a), to_float(b))));
+  };
   out_1 = from_float<T>(product(first, cos_1) - product(second, sin_1));
   out_2 = from_float<T>(product(second, cos_2) + product(first, sin_2));
 }
