@@ -135,6 +135,22 @@ TEST(Checkpoint, ShardedTorchFiles) {
       ErrorKind::Io, {"pytorch_model-00002-of-00002.bin"}, [&] { Checkpoint::open(dir.path()); }));
 }
 
+// What tensors hold is looked at when they are wanted, not to list them.
+TEST(CheckpointHeaders, OfTorchFilesLookAtNoTensor) {
+  const TempDir dir;
+  dir.write("config.json", "{}");
+  std::string bytes = test::torch_file_bytes(3, "abc");
+  bytes.replace(bytes.find("abc"), 3, "abd");  // no longer what its checksum says
+  dir.write("pytorch_model.bin", bytes);
+  const CheckpointHeaders headers = CheckpointHeaders::open(dir.path());
+  EXPECT_EQ(headers.names(), std::vector<std::string>{"w"});
+  EXPECT_EQ(headers.info("w").shape, std::vector<std::int64_t>{3});
+  EXPECT_EQ(headers.info("w").dtype, at::kByte);
+  EXPECT_EQ(headers.info("w").bytes(), 3U);
+  EXPECT_TRUE(fails_with(
+      ErrorKind::Checkpoint, {"\"data/0\"", "checksum"}, [&] { Checkpoint::open(dir.path()); }));
+}
+
 TEST(Checkpoint, MissingFiles) {
   const TempDir dir;
   EXPECT_TRUE(fails_with(
