@@ -30,12 +30,15 @@ TinyShape mla_shape(SvdMethod method, std::int64_t kv_heads = 4) {
 std::vector<Case> cases() {
   TinyShape gqa;
   gqa.kv_heads = 2;
+  TinyShape shared;  // widths that differ from layer to layer and fill no group
+  shared.shared_layers = {{{0, 2, 2, 5}, 19}, {{1, 7}, 36}};
   return {{"mha", {}},
           {"gqa", gqa},
           {"joint", mla_shape(SvdMethod::Joint)},
           {"joint_gqa", mla_shape(SvdMethod::Joint, 2)},
           {"split", mla_shape(SvdMethod::Split)},
           {"only_key", mla_shape(SvdMethod::OnlyKey)},
+          {"shared", shared},
           {"joint_expanded_cache", mla_shape(SvdMethod::Joint), CacheMode::Expanded}};
 }
 
@@ -98,7 +101,7 @@ TEST_P(QuantisedSession, ReadsNothingThatWasNotWritten) {
 
 // Both read the same stored numbers; where rounding differs, a number may fall to its neighbour.
 TEST_P(QuantisedSession, AbsorbedEqualsExpanded) {
-  if (!GetParam().shape.mla) return;
+  if (!GetParam().shape.mla && GetParam().shape.shared_layers.empty()) return;
   for (const CacheDtype dtype : kQuantised) {
     EXPECT_LT(distance(logits(options(dtype, AttentionPath::Absorbed)),
                        logits(options(dtype, AttentionPath::Expanded))),

@@ -22,7 +22,8 @@ struct TinyShape {
   std::optional<SvdMethod> mla;  // converted when set
   std::string rope_version = "high";
   std::int64_t rope_dim = 8;
-  std::int64_t low_rank = 4;  // C = low_rank * kv_heads
+  std::int64_t low_rank = 4;                   // C = low_rank * kv_heads
+  std::vector<SharedRopeLayer> shared_layers;  // instead of mla: converted to the layout "shared"
   std::uint64_t seed = 1;
 };
 
@@ -55,6 +56,7 @@ inline ModelConfig tiny_config(const TinyShape& shape) {
     mla.low_rank = shape.low_rank;
     config.mla = mla;
   }
+  if (!shape.shared_layers.empty()) config.mla.emplace().shared_layers = shape.shared_layers;
   return config;
 }
 
@@ -66,7 +68,9 @@ inline std::unique_ptr<Vlm> make_tiny_model(const TinyShape& shape,
   const ModelConfig config = tiny_config(shape);
   auto random = at::detail::createCPUGenerator(shape.seed);
   std::vector<at::Tensor> rope_dims;
-  for (std::int64_t layer = 0; config.mla && layer < shape.layers; ++layer) {
+  for (const SharedRopeLayer& layer : shape.shared_layers)
+    rope_dims.push_back(at::tensor(layer.frequencies, at::kLong));
+  for (std::int64_t layer = 0; shape.mla && layer < shape.layers; ++layer) {
     std::vector<at::Tensor> ranks;
     for (std::int64_t head = 0; head < shape.kv_heads; ++head) {
       const at::Tensor half = at::randperm(shape.head_dim / 2, random).to(at::kByte);
