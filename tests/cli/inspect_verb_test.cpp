@@ -92,5 +92,35 @@ TEST(Inspect, ProblemsAreListedAndTheExitCodeStaysZero) {
   EXPECT_NE(text.out.find("more (--json lists all)"), std::string::npos) << text.out;
 }
 
+// Its rank file is read and checked; a damaged one is a problem.
+TEST(Inspect, AModelWithARankFile) {
+  const TempDir dir;
+  const std::string model = (dir / "mla").string();
+  const CommandResult converted = run_vlm_mla({"convert",
+                                               "--model",
+                                               kMha,
+                                               "--output_dir",
+                                               model,
+                                               "--partial_rope_version",
+                                               "2-norm",
+                                               "--rope_dim_for_mla",
+                                               "8",
+                                               "--qk_tensor_path",
+                                               "tests/golden/conversion/ranks_mha.pth",
+                                               "--low_rank",
+                                               "4",
+                                               "--device",
+                                               "cpu"});
+  ASSERT_EQ(converted.exit_code, 0) << converted.err;
+  const Json json = inspect(model);
+  EXPECT_EQ(json["rope_selection"], "2-norm");
+  EXPECT_EQ(json["problems"], Json::array());
+  std::string ranks = slurp(dir / "mla/rope_ranks.pth");
+  dir.write("mla/rope_ranks.pth", ranks.substr(0, ranks.size() / 2));
+  const Json damaged = inspect(model);
+  ASSERT_EQ(damaged["problems"].size(), 1U) << damaged;
+  EXPECT_NE(damaged["problems"][0].get<std::string>().find("rope_ranks.pth"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace vmla::test
