@@ -93,6 +93,10 @@ EvalRunRequest request_of(const RunFlags& flags) {
         "--missing: expected wrong or exclude, got {}",
         flags.missing);
   request.score.missing = flags.missing == "wrong" ? MissingPolicy::Wrong : MissingPolicy::Exclude;
+  check(flags.choices.empty() || request.benchmark == Benchmark::Gqa,
+        ErrorKind::Usage,
+        "--choices: expected --benchmark gqa, got {}",
+        flags.benchmark);
   request.score.choices = flags.choices;
   request.score.unanimous = flags.raw_unanimous ? Unanimous::Raw : Unanimous::Normalize;
   return request;
@@ -123,6 +127,7 @@ MeasureRun measure_of(const RunFlags& flags) {
   // A measure of text alone leaves no files unless it is told where.
   if (flags.benchmark != "perplexity" || flags.output_dir_option->count() > 0)
     run.output_dir = flags.output_dir;
+  run.overwrite = flags.request.overwrite;
   return run;
 }
 

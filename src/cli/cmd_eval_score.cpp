@@ -37,6 +37,10 @@ ScoreRequest request_of(const ScoreFlags& flags) {
   request.options.missing =
       flags.missing == "wrong" ? MissingPolicy::Wrong : MissingPolicy::Exclude;
   request.options.unanimous = flags.raw_unanimous ? Unanimous::Raw : Unanimous::Normalize;
+  check(flags.choices.empty() || request.benchmark == Benchmark::Gqa,
+        ErrorKind::Usage,
+        "--choices: expected --benchmark gqa, got {}",
+        flags.benchmark);
   request.options.choices = flags.choices;
   request.options.bootstrap = flags.bootstrap;
   return request;
@@ -65,7 +69,8 @@ void run_score(const ScoreFlags& flags) {
     if (flags.json) print_json({{"submission", flags.submission}});
     return;
   }
-  const ScoreReport report = score_files(request);
+  ScoreReport report = score_files(request);
+  report.settings["version"] = VMLA_VERSION;
   if (!flags.output_dir.empty()) write_score_report(report, flags.output_dir);
   if (flags.json) {
     print_json(report.to_json());

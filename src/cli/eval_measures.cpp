@@ -43,6 +43,9 @@ void write_results(const MeasureRun& run, const Json& results) {
 
 void measure_text(const MeasureRun& run) {
   check(!run.flags.text.empty(), ErrorKind::Usage, "perplexity: expected --text FILE, got none");
+  check(run.data.none(),
+        ErrorKind::Usage,
+        "perplexity: expected --text alone, got questions; they are for agreement");
   const fs::path dir = run.model.directory();
   const LoadedModel model = load(run, dir, run.load);
   std::optional<ModelHash> hash;
@@ -144,6 +147,7 @@ void compare_models(const MeasureRun& run) {
   request.text = run.flags.text;
   request.window = run.flags.window;
   request.output_dir = run.output_dir;
+  request.overwrite = run.overwrite;
   request.runner = run.runner;
 
   ModelOptions reference_options = run.model;

@@ -39,6 +39,7 @@ struct MeasureRun {
   std::int64_t max_samples = -1;
   std::uint64_t subset_seed = 0;
   std::string output_dir;  // empty: perplexity writes no file
+  bool overwrite = false;
 };
 
 // Measures and prints. Throws CLI::RuntimeError when it is interrupted.

@@ -256,16 +256,22 @@ class QuestionRun {
 };
 
 // Whether an unfinished run of these settings is there; else the folder is made.
-bool take_up(const fs::path& dir, const Json& settings) {
+bool take_up(const fs::path& dir, const Json& settings, bool overwrite) {
   const fs::path run = dir / "run.json", log = dir / "predictions.jsonl";
   std::error_code ec;
   fs::create_directories(dir, ec);
   check(!ec, ErrorKind::Io, "{}: cannot be created: {}", dir.string(), ec.message());
+  if (overwrite) {
+    for (const fs::path& path : {log, dir / "results.json", run}) {
+      fs::remove(path, ec);
+      check(!ec, ErrorKind::Io, "{}: cannot be removed: {}", path.string(), ec.message());
+    }
+  }
   const bool started = fs::exists(run, ec), answered = fs::exists(log, ec);
   check(started ? read_json(run) == settings : !answered,
         ErrorKind::Usage,
         "{}: expected a new directory or a run with these settings, got another run's (see "
-        "run.json; take another --output_dir)",
+        "run.json; take another --output_dir, or --overwrite)",
         dir.string());
   if (!started) write_json(run, settings);
   if (answered) remove_torn_line(log);
@@ -376,7 +382,7 @@ AgreementResult measure_agreement(const LoadedModel& reference,
         request.runner.batch_size);
   AgreementResult result;
   result.questions.resize(request.samples.size());
-  const bool earlier = take_up(request.output_dir, request.settings);
+  const bool earlier = take_up(request.output_dir, request.settings, request.overwrite);
   if (!request.samples.empty()) {
     if (earlier) read_earlier(request.output_dir / "predictions.jsonl", request, result);
     if (result.resumed > 0)

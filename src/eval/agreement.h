@@ -26,6 +26,7 @@ struct AgreementRequest {
   fs::path output_dir;
   // session is the model's; the reference runs from its own plain cache. end_ids are each model's.
   AnswerRunnerOptions runner;
+  bool overwrite = false;          // what an earlier run left in output_dir goes first
   Json settings = Json::object();  // what else decides the result: kept in run.json, results.json
 };
 

@@ -70,6 +70,15 @@ TEST(EvalPerplexity, SaysWhatIsWrong) {
   EXPECT_EQ(run(dir / "none.txt", "16").exit_code, 3);
   EXPECT_EQ(run(kMeasures + "text.txt", "1").exit_code, 2);
   EXPECT_EQ(eval({"--benchmark", "perplexity", "--model_path", kMha}).exit_code, 2);
+  const CommandResult questions = eval({"--benchmark",
+                                        "perplexity",
+                                        "--model_path",
+                                        kMha,
+                                        "--text",
+                                        kMeasures + "text.txt",
+                                        "--questions",
+                                        kMeasures + "questions.jsonl"});
+  EXPECT_EQ(questions.exit_code, 2) << questions.err;
   const CommandResult rank = run_vlm_mla(
       {"eval", "--benchmark", "perplexity", "--model_path", kMha, "--text", kMeasures + "text.txt"},
       {},

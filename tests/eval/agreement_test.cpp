@@ -174,6 +174,8 @@ TEST_F(Agreement, GoesOnWhereItWasCutOff) {
   AgreementRequest other = r;
   other.settings["model"] = "another";
   EXPECT_TRUE(fails_with(ErrorKind::Usage, {"run.json"}, [&] { measure("near", other); }));
+  other.overwrite = true;
+  EXPECT_EQ(measure("near", other).resumed, 0);
 }
 
 TEST_F(Agreement, BrokenImagesAreCountedListedAndLeftOut) {
