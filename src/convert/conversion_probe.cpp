@@ -90,37 +90,56 @@ ConversionProbe::ConversionProbe(const Checkpoint& checkpoint,
 }
 
 AttentionErrors ConversionProbe::add_layer(std::int64_t layer,
-                                           MlaAttention& converted,
+                                           Attention& converted,
                                            const at::Tensor& kept) {
   const at::NoGradGuard no_grad;
   DecoderLayer& original = model_.layer(layer);
-  const at::Tensor dims = kept.to(model_.vlm().device());
+  auto* latent = kept.defined() ? dynamic_cast<MlaAttention*>(&converted) : nullptr;
+  const at::Tensor dims = latent != nullptr ? kept.to(model_.vlm().device()) : at::Tensor();
   LogitErrors logits;
   double error = 0.0, total = 0.0;
-  visit_attention(
-      original,
-      model_.config(),
-      *source_,
-      [&](const AttentionView& view, const StreamBatch& batch) {
-        KeysAndQueries source{view.q_rot, view.k_rot};
-        if (auto* latent = dynamic_cast<MlaAttention*>(original.self_attn.get())) {
-          const at::Tensor own =
-              source_kept_.at(static_cast<std::size_t>(layer)).to(model_.vlm().device());
-          source = latent_keys_and_queries(*latent, own, view.x, batch);
-        }
-        logits.add(source, latent_keys_and_queries(converted, dims, view.x, batch), batch.real);
-        const at::Tensor real = batch.real.unsqueeze(-1);
-        const at::Tensor want = (view.after - view.before) * real;
-        const at::Tensor got = converted.forward(view.x, batch.context()) * real;
-        error += sum_of((got - want).square());
-        total += sum_of(want.square());
-      });
+  visit_attention(original,
+                  model_.config(),
+                  *source_,
+                  [&](const AttentionView& view, const StreamBatch& batch) {
+                    if (latent != nullptr)
+                      logits.add(keys_and_queries(layer, original, view, batch),
+                                 latent_keys_and_queries(*latent, dims, view.x, batch),
+                                 batch.real);
+                    const at::Tensor real = batch.real.unsqueeze(-1);
+                    const at::Tensor want = (view.after - view.before) * real;
+                    const at::Tensor got = converted.forward(view.x, batch.context()) * real;
+                    error += sum_of((got - want).square());
+                    total += sum_of(want.square());
+                  });
+  carry_layer(layer, converted);
+  AttentionErrors errors;
+  errors.output = total > 0.0 ? error / total : 0.0;
+  if (latent != nullptr) {
+    errors.logits = logits.share();
+    errors.kl = logits.divergence();
+  }
+  return errors;
+}
+
+void ConversionProbe::carry_layer(std::int64_t layer, const Attention& converted) {
+  const at::NoGradGuard no_grad;
+  const DecoderLayer& original = model_.layer(layer);
   source_->advance(original);
   converted_->advance([&](const StreamBatch& batch) {
     return forward_with(original, converted, batch.hidden, batch.context());
   });
   model_.release_layer(layer);
-  return {logits.share(), total > 0.0 ? error / total : 0.0, logits.divergence()};
+}
+
+KeysAndQueries ConversionProbe::keys_and_queries(std::int64_t layer,
+                                                 DecoderLayer& original,
+                                                 const AttentionView& view,
+                                                 const StreamBatch& batch) const {
+  auto* latent = dynamic_cast<MlaAttention*>(original.self_attn.get());
+  if (latent == nullptr) return {view.q_rot, view.k_rot};
+  const at::Tensor own = source_kept_.at(static_cast<std::size_t>(layer)).to(model_.vlm().device());
+  return latent_keys_and_queries(*latent, own, view.x, batch);
 }
 
 NextTokenAgreement ConversionProbe::finish() {

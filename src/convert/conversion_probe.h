@@ -12,24 +12,6 @@
 
 namespace vmla {
 
-// Carries the source's and the converted model's streams side by side.
-class ConversionProbe {
- public:
-  // checkpoint must outlive it. Errors: as CalibrationModel's.
-  ConversionProbe(const Checkpoint& checkpoint, const CalibrationSet& set, at::Device device);
-
-  // Layers 0, 1, … in turn: converted runs in float32; kept int64 [K, R]. The errors are those of
-  // this layer alone, on the source's stream.
-  AttentionErrors add_layer(std::int64_t layer, MlaAttention& converted, const at::Tensor& kept);
-  // After the last layer.
-  NextTokenAgreement finish();
-
- private:
-  CalibrationModel model_;
-  std::unique_ptr<CalibrationStream> source_, converted_;
-  std::vector<at::Tensor> source_kept_;  // of a partial-RoPE source
-};
-
 // What enters the dot product: q [B, S, H, D], k [B, S, K, D], the kept dims first. kept int64 [K,
 // R]; x [B, S, E].
 struct KeysAndQueries {
@@ -39,6 +21,31 @@ KeysAndQueries latent_keys_and_queries(MlaAttention& attention,
                                        const at::Tensor& kept,
                                        const at::Tensor& x,
                                        const StreamBatch& batch);
+
+// Carries the source's and the converted model's streams side by side.
+class ConversionProbe {
+ public:
+  // checkpoint must outlive it. Errors: as CalibrationModel's.
+  ConversionProbe(const Checkpoint& checkpoint, const CalibrationSet& set, at::Device device);
+
+  // Layers 0, 1, … in turn: converted runs in float32. The errors are those of this layer alone, on
+  // the source's stream. kept int64 [K, R] of an MlaAttention, whose logits are then compared, too.
+  AttentionErrors add_layer(std::int64_t layer, Attention& converted, const at::Tensor& kept = {});
+  // The same for any attention and without the errors.
+  void carry_layer(std::int64_t layer, const Attention& converted);
+  // After the last layer.
+  NextTokenAgreement finish();
+
+ private:
+  KeysAndQueries keys_and_queries(std::int64_t layer,
+                                  DecoderLayer& original,
+                                  const AttentionView& view,
+                                  const StreamBatch& batch) const;
+
+  CalibrationModel model_;
+  std::unique_ptr<CalibrationStream> source_, converted_;
+  std::vector<at::Tensor> source_kept_;  // of a partial-RoPE source
+};
 
 // Sums over real queries and heads of two attentions' logits.
 class LogitErrors {

@@ -45,7 +45,11 @@ std::string attention_table(const std::vector<LayerReport>& layers) {
   std::string out = "layer  logit error  output error  attention KL\n";
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const AttentionErrors& a = *layers[i].attention;
-    out += fmt::format("{:>5}  {:>11.4f}  {:>12.4f}  {:>12.5f}\n", i, a.logits, a.output, a.kl);
+    const auto number = [](const std::optional<double>& value) {
+      return value ? fmt::format("{:.5f}", *value) : std::string("-");
+    };
+    out += fmt::format(
+        "{:>5}  {:>11}  {:>12.5f}  {:>12}\n", i, number(a.logits), a.output, number(a.kl));
   }
   return out;
 }
@@ -142,9 +146,9 @@ Json ConversionReport::json(bool with_times) const {
     }
     if (layers[i].latent_dims > 0) layer["latent_dims"] = layers[i].latent_dims;
     if (const auto& attention = layers[i].attention) {
-      layer["attention_logit_error"] = attention->logits;
       layer["attention_output_error"] = attention->output;
-      layer["attention_kl"] = attention->kl;
+      if (attention->logits) layer["attention_logit_error"] = *attention->logits;
+      if (attention->kl) layer["attention_kl"] = *attention->kl;
     }
     if (with_times) layer["seconds"] = layers[i].seconds;
     out["layers"].push_back(std::move(layer));

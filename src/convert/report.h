@@ -24,9 +24,10 @@ struct ChosenWidths {
 
 // One layer's attention beside the source's, on the source's stream of --report_data.
 struct AttentionErrors {
-  double logits = 0.0;  // share of the logits' variance under the source's probabilities
   double output = 0.0;  // |difference|^2 / |output|^2
-  double kl = 0.0;      // of the attention probabilities, mean over queries and heads
+  // Of the layout "per_head": the share of the logits' variance under the source's probabilities,
+  // and the KL of the probabilities, mean over queries and heads.
+  std::optional<double> logits, kl;
 };
 
 // Both models' predictions of --report_data, means over tokens.

@@ -50,6 +50,54 @@ TEST(RankVerb, IsAlsoCalledGenerate2norm) {
   }
 }
 
+TEST(RankVerb, ByDivergence) {
+  const TempDir dir;
+  auto arguments = rank_arguments("rank", (dir / "kl.pth").string());
+  arguments.insert(arguments.end(), {"--method", "kl", "--image_weight", "0.5"});
+  const CommandResult result = run_vlm_mla(arguments);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.out.find("7 samples used"), std::string::npos) << result.out;
+  const CommandResult norm = run_vlm_mla(rank_arguments("rank", (dir / "norm.pth").string()));
+  ASSERT_EQ(norm.exit_code, 0) << norm.err;
+  EXPECT_NE(slurp(dir / "kl.pth"), slurp(dir / "norm.pth"));
+  arguments.back() = "0.9";
+  arguments.insert(arguments.end(), {"--method", "L2"});
+  EXPECT_NE(run_vlm_mla(arguments).err.find("method: expected 2norm or kl, got L2"),
+            std::string::npos);
+}
+
+TEST(ConvertVerb, ARecipeAndABudgetAreEnough) {
+  const TempDir dir;
+  const std::string out = (dir / "out").string();
+  const std::vector<std::string> data{"--calibration_data",
+                                      kRankData + "/instruct.json",
+                                      "--image_root",
+                                      kRankData + "/images",
+                                      "--calibration_cache",
+                                      (dir / "cache").string()};
+  auto arguments = convert_arguments(out, {"--recipe", "care", "--kv_budget", "50%", "--json"});
+  arguments.insert(arguments.end(), data.begin(), data.end());
+  arguments.insert(arguments.end(),
+                   {"--report_data", kRankData + "/instruct.json", "--damping", "0.2"});
+  const CommandResult result = run_vlm_mla(arguments);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json json = parse_json(result.out, "stdout");
+  EXPECT_GT(json.at("next_token").at("answers").at("kl").get<double>(), 0.0);
+  const Json bytes = json.at("kv_bytes_per_token");
+  EXPECT_LE(2 * bytes.at("after").get<int>(), bytes.at("before").get<int>());
+  const Json ours = read_json(dir / "out/config.json").at("vlm_mla");
+  EXPECT_EQ(ours.at("recipe"), "care");
+  EXPECT_EQ(ours.at("damping"), 0.2);
+  EXPECT_EQ(ours.at("layers").size(), 2U);
+  const CommandResult inspected = run_vlm_mla({"inspect", out, "--json"});
+  EXPECT_EQ(parse_json(inspected.out, "stdout").at("layers")[0].at("latent_dims"),
+            ours.at("layers")[0].at("latent_dims"));
+  const CommandResult unknown = run_vlm_mla(convert_arguments(out + "2", {"--recipe", "cure"}));
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_NE(unknown.err.find("recipe: expected original"), std::string::npos) << unknown.err;
+  EXPECT_FALSE(fs::exists(out + "2"));
+}
+
 TEST(RankVerb, Json) {
   const TempDir dir;
   auto arguments = rank_arguments("rank", (dir / "ranks.pth").string());

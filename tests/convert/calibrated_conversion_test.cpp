@@ -140,9 +140,9 @@ TEST_P(FullBudgetTest, IsTheSource) {
   EXPECT_LT(report.agreement->answers.kl, 1e-7);
   EXPECT_EQ(report.agreement->text.same_top, 1.0);
   for (const LayerReport& layer : report.layers) {
-    EXPECT_LT(layer.attention->logits, 1e-6);
+    EXPECT_LT(*layer.attention->logits, 1e-6);
     EXPECT_LT(layer.attention->output, 1e-6);
-    EXPECT_LT(layer.attention->kl, 1e-6);
+    EXPECT_LT(*layer.attention->kl, 1e-6);
   }
 }
 
@@ -234,7 +234,7 @@ TEST_F(CalibratedConversion, TwoStagesGiveWhatOneGives) {
         largest_low_rank(plan_conversion(Checkpoint::open(direct.model), direct).shape);
     const ConversionReport report = convert_checkpoint(second);
     EXPECT_TRUE(same_logits(dir_ / "two", dir_ / "partial", 1e-4));
-    EXPECT_LT(report.layers[1].attention->kl, 1e-7);
+    EXPECT_LT(*report.layers[1].attention->kl, 1e-7);
     second.rope_given = true;  // the default selection, asked for
     EXPECT_TRUE(
         fails(ErrorKind::Usage, "rope selection is 2-norm", [&] { convert_checkpoint(second); }));
@@ -277,10 +277,10 @@ TEST_F(CalibratedConversion, ReportComparesTheTwoModels) {
   EXPECT_NEAR(answers.same_top, same / tokens, 1e-9);
   EXPECT_GT(answers.kl, 1e-3);  // it did lose something
   for (const LayerReport& layer : report.layers) {
-    EXPECT_GT(layer.attention->logits, 0.0);
-    EXPECT_LT(layer.attention->logits, 1.5);
+    EXPECT_GT(*layer.attention->logits, 0.0);
+    EXPECT_LT(*layer.attention->logits, 1.5);
     EXPECT_GT(layer.attention->output, 0.0);
-    EXPECT_GT(layer.attention->kl, 0.0);
+    EXPECT_GT(*layer.attention->kl, 0.0);
   }
   const Json json = read_json(dir_ / "out/conversion_report.json");
   EXPECT_NEAR(json.at("next_token").at("answers").at("kl").get<double>(), answers.kl, 1e-12);
