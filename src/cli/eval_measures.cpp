@@ -165,7 +165,9 @@ void compare_models(const MeasureRun& run) {
     hash.emplace(dir);
   }
   Json& settings = request.settings = base_settings(run);
+  settings["model_stamp"] = model_stamp(dir);
   settings["reference_model"] = run.flags.reference_model;
+  settings["reference_model_stamp"] = model_stamp(reference_dir);
   settings["prompt"] = prompt_variant_name(request.prompt);
   settings["prompt_text"] = prompt_template(request.wording, request.prompt, request.with_ocr);
   settings["questions"] = run.data.questions;
