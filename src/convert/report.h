@@ -10,7 +10,6 @@
 
 namespace vmla {
 
-// Errors are relative Frobenius norms, measured on the factors as they are stored.
 // What a recipe chose for one layer, and what that loses.
 struct ChosenWidths {
   std::int64_t rope_dims = 0;    // numbers a token of the rope keys, all heads together
@@ -43,6 +42,7 @@ struct NextTokenAgreement {
   Json json() const;  // the parts that have tokens
 };
 
+// Errors are relative Frobenius norms, measured on the factors as they are stored.
 struct LayerReport {
   double retained_energy =
       1.0;                    // share of the squared singular values, over all that is factorised
