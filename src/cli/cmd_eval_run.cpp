@@ -40,7 +40,7 @@ struct RunFlags {
   std::int64_t max_new_tokens = 0;  // 0: the benchmark's
   bool original = false;            // called as the Python original's verb
   bool save_predictions = false, analyze_errors = false;
-  bool no_mla_cache = false, no_share_prefix = false, raw_unanimous = true, no_model_hash = false;
+  bool no_mla_cache = false, no_share_prefix = false, raw_unanimous = false, no_model_hash = false;
 };
 
 // The original knows one benchmark, one dataset, one prompt and one length of answers.
@@ -253,8 +253,9 @@ void add_eval_run(CLI::App& verb, bool original) {
   add_switch(verb,
              "--raw_unanimous",
              flags->raw_unanimous,
-             "vqav2: compare raw text where all ten answers agree, as the official script does; "
-             "false: normalised text there too");
+             "vqav2: where all ten answers agree, compare the text as the model gave it, as the "
+             "official script would; default: normalised first, as models' answers are before they "
+             "are handed in");
   add_value(verb,
             "--choices",
             flags->choices,
