@@ -19,7 +19,7 @@ struct TrainVerbOptions {
   TrainerFlags trainer;
   std::string data_path = "liuhaotian/LLaVA-Instruct-150K";
   std::string image_folder, output_dir, init = "pretrained", conversation = "auto";
-  std::string master_weights = "fp32", trainable = "default";
+  std::string master_weights = "fp32", trainable = "default", distill_from;
   RankOptions ranks;
 };
 
@@ -94,6 +94,16 @@ void add_model_flags(CLI::App& verb, TrainVerbOptions& o) {
             "NAME",
             "default (language model and projector), attention, latent or all");
   add_value(verb,
+            "--distill_from",
+            o.distill_from,
+            "DIR|ID",
+            "learn this model's next-token distribution, such as the unconverted model's");
+  add_value(verb,
+            "--distill_weight",
+            o.training.distill_weight,
+            "X",
+            "of the divergence from it, 0 to 1; the labels have the rest");
+  add_value(verb,
             "--master_weights",
             o.master_weights,
             "NAME",
@@ -132,6 +142,7 @@ void run_train(TrainVerbOptions& o) {
   training.data_path =
       fs::exists(o.data_path, ec) ? fs::path(o.data_path) : resolve_dataset(o.data_path);
   training.image_folder = o.image_folder;
+  if (!o.distill_from.empty()) training.distill_from = o.model.directory_of(o.distill_from);
   const TrainingReport report = fine_tune(training, /*log_to_stdout=*/!o.output.json);
   if (!o.output.json || read_rank_layout().rank != 0) return;
   Json json = Json::object();

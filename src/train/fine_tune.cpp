@@ -89,6 +89,28 @@ InstructDataset load_data(const TrainingOptions& options, bool leads) {
   return data;
 }
 
+// Both models see the same ids and pictures, so these must mean the same to both.
+std::unique_ptr<Vlm> load_teacher(const TrainingOptions& options,
+                                  const Vlm& student,
+                                  at::Device device,
+                                  at::ScalarType dtype) {
+  if (options.distill_from.empty()) return nullptr;
+  LoadOptions load;
+  load.device = device;
+  load.dtype = dtype;
+  std::unique_ptr<Vlm> teacher = load_vlm(options.distill_from, load);
+  const ModelConfig &ours = student.config(), &theirs = teacher->config();
+  check(ours.text.vocab_size == theirs.text.vocab_size &&
+            ours.image_token_id == theirs.image_token_id &&
+            ours.tokens_per_image() == theirs.tokens_per_image() &&
+            ours.vision.image_size == theirs.vision.image_size,
+        ErrorKind::Config,
+        "--distill_from: {}: expected a model with the vocabulary and the images of {}",
+        options.distill_from.string(),
+        options.model_path.string());
+  return teacher;
+}
+
 BatchLoaderOptions loader_options(const TrainingOptions& options, const ProcessGroup& group) {
   BatchLoaderOptions out;
   out.image_folder = options.image_folder;
@@ -130,7 +152,9 @@ TrainingReport fine_tune(const TrainingOptions& options, bool log_to_stdout) {
   const ModelSource source(options);
   if (leads) prepare_output(options, resume.has_value());
   const auto group = connect_processes(layout, device, options.ddp_timeout);
-  const auto model = source.load(device, options.bf16 ? at::kBFloat16 : at::kFloat);
+  const at::ScalarType dtype = options.bf16 ? at::kBFloat16 : at::kFloat;
+  const auto model = source.load(device, dtype);
+  const auto teacher = load_teacher(options, *model, device, dtype);
   BatchLoader loader(data.samples, *processor, tokens, loader_options(options, *group));
   TrainLog log(leads ? make_events(options) : nullptr, log_to_stdout);
 
@@ -140,7 +164,8 @@ TrainingReport fine_tune(const TrainingOptions& options, bool log_to_stdout) {
                    loader,
                    *group,
                    log,
-                   static_cast<std::int64_t>(data.samples.size())});
+                   static_cast<std::int64_t>(data.samples.size()),
+                   {teacher.get(), options.distill_weight}});
   TrainingReport report = trainer.run(resume);
   trainer.save_final();
   for (const SampleProblem& problem : data.problems) report.problems.push_back(problem);

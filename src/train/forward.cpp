@@ -26,6 +26,29 @@ bool padded_on_the_right(const at::Tensor& key_mask) {
   return at::all(mask.slice(1, 1) <= mask.slice(1, 0, -1)).item<bool>();
 }
 
+// The last hidden state [B, S, E].
+at::Tensor forward_hidden(const Vlm& model, const DeviceBatch& batch, bool gradient_checkpointing) {
+  const Decoder& decoder = model.decoder();
+  DecoderInput input;
+  input.embeddings = decoder.embed(batch.input_ids);
+  if (batch.pixels.defined()) {
+    const at::Tensor features =
+        model.encode_images(batch.pixels).to(input.embeddings.scalar_type());
+    // index_copy, whose backward knows its size, rather than masked_scatter, whose does not.
+    input.embeddings = input.embeddings.flatten(0, 1)
+                           .index_copy(0, batch.image_rows, features.flatten(0, 1))
+                           .view_as(input.embeddings);
+  }
+  input.key_mask = batch.key_mask;
+  input.positions =
+      batch.key_mask.defined()
+          ? positions_from_mask(batch.key_mask)
+          : at::arange(batch.input_ids.size(1), batch.input_ids.options()).unsqueeze(0);
+  DecoderHooks hooks;
+  if (gradient_checkpointing) hooks.run_layer = run_checkpointed;
+  return decoder.forward(input, hooks);
+}
+
 }  // namespace
 
 DeviceBatch to_device(const TrainBatch& batch, const ModelConfig& config, at::Device device) {
@@ -53,26 +76,25 @@ DeviceBatch to_device(const TrainBatch& batch, const ModelConfig& config, at::De
   return out;
 }
 
-at::Tensor forward_loss(const Vlm& model, const DeviceBatch& batch, bool gradient_checkpointing) {
+at::Tensor forward_loss(const Vlm& model,
+                        const DeviceBatch& batch,
+                        bool gradient_checkpointing,
+                        const Teacher& teacher) {
   const Decoder& decoder = model.decoder();
-  DecoderInput input;
-  input.embeddings = decoder.embed(batch.input_ids);
-  if (batch.pixels.defined()) {
-    const at::Tensor features =
-        model.encode_images(batch.pixels).to(input.embeddings.scalar_type());
-    // index_copy, whose backward knows its size, rather than masked_scatter, whose does not.
-    input.embeddings = input.embeddings.flatten(0, 1)
-                           .index_copy(0, batch.image_rows, features.flatten(0, 1))
-                           .view_as(input.embeddings);
+  if (teacher.model == nullptr || teacher.weight <= 0.0) {
+    return loss_sum(decoder, forward_hidden(model, batch, gradient_checkpointing), batch.labelled);
   }
-  input.key_mask = batch.key_mask;
-  input.positions =
-      batch.key_mask.defined()
-          ? positions_from_mask(batch.key_mask)
-          : at::arange(batch.input_ids.size(1), batch.input_ids.options()).unsqueeze(0);
-  DecoderHooks hooks;
-  if (gradient_checkpointing) hooks.run_layer = run_checkpointed;
-  return loss_sum(decoder, decoder.forward(input, hooks), batch.labelled);
+  at::Tensor wanted;
+  {
+    const at::NoGradGuard no_grad;
+    wanted = labelled_logits(
+        teacher.model->decoder(), forward_hidden(*teacher.model, batch, false), batch.labelled);
+  }
+  return distilled_loss_sum(decoder,
+                            forward_hidden(model, batch, gradient_checkpointing),
+                            batch.labelled,
+                            wanted,
+                            teacher.weight);
 }
 
 }  // namespace vmla

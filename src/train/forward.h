@@ -25,8 +25,17 @@ struct DeviceBatch {
 // image tokens do not fit the images.
 DeviceBatch to_device(const TrainBatch& batch, const ModelConfig& config, at::Device device);
 
+// Whose distribution the model is to have, too.
+struct Teacher {
+  const Vlm* model = nullptr;  // none: labels alone
+  double weight = 1.0;         // of its divergence; the labels have the rest
+};
+
 // fp32 [], the sum over the labelled rows. Causal attention hides padding on the right from every
 // token, and padding has no label, so such a batch needs no mask.
-at::Tensor forward_loss(const Vlm& model, const DeviceBatch& batch, bool gradient_checkpointing);
+at::Tensor forward_loss(const Vlm& model,
+                        const DeviceBatch& batch,
+                        bool gradient_checkpointing,
+                        const Teacher& teacher = {});
 
 }  // namespace vmla

@@ -24,12 +24,30 @@ LabelledRows labelled_rows(const at::Tensor& labels) {
   return {at::tensor(rows, at::kLong), at::tensor(targets, at::kLong)};
 }
 
+at::Tensor labelled_logits(const Decoder& decoder,
+                           const at::Tensor& hidden,
+                           const LabelledRows& labelled) {
+  return decoder.logits(hidden.flatten(0, 1).index_select(0, labelled.rows)).to(at::kFloat);
+}
+
 at::Tensor loss_sum(const Decoder& decoder,
                     const at::Tensor& hidden,
                     const LabelledRows& labelled) {
-  const at::Tensor chosen = hidden.flatten(0, 1).index_select(0, labelled.rows);
-  const at::Tensor logits = decoder.logits(chosen).to(at::kFloat);
-  return at::cross_entropy_loss(logits, labelled.targets, {}, at::Reduction::Sum);
+  return at::cross_entropy_loss(
+      labelled_logits(decoder, hidden, labelled), labelled.targets, {}, at::Reduction::Sum);
+}
+
+at::Tensor distilled_loss_sum(const Decoder& decoder,
+                              const at::Tensor& hidden,
+                              const LabelledRows& labelled,
+                              const at::Tensor& teacher_logits,
+                              double weight) {
+  const at::Tensor logits = labelled_logits(decoder, hidden, labelled);
+  const at::Tensor teacher = teacher_logits.to(at::kFloat).log_softmax(-1);
+  const at::Tensor divergence = (teacher.exp() * (teacher - logits.log_softmax(-1))).sum();
+  if (weight >= 1.0) return divergence;
+  const at::Tensor plain = at::cross_entropy_loss(logits, labelled.targets, {}, at::Reduction::Sum);
+  return plain * (1.0 - weight) + divergence * weight;
 }
 
 }  // namespace vmla

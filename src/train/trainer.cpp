@@ -177,7 +177,7 @@ void Trainer::add_micro_batch(bool last) {
   labels_ += on_device.labelled.count();
   tokens_ += on_device.tokens;
   const at::Tensor loss =
-      forward_loss(parts_.model, on_device, parts_.options.gradient_checkpointing);
+      forward_loss(parts_.model, on_device, parts_.options.gradient_checkpointing, parts_.teacher);
   reducer_->begin_backward(last);
   loss.backward();
   loss_.add_(loss.detach());

@@ -12,6 +12,7 @@
 #include "data/batch_loader.h"
 #include "dist/process_group.h"
 #include "model/vlm.h"
+#include "train/forward.h"
 #include "train/gradient_reducer.h"
 #include "train/model_source.h"
 #include "train/optimizer.h"
@@ -32,6 +33,7 @@ struct TrainerParts {
   ProcessGroup& group;
   TrainLog& log;
   std::int64_t samples = 0;  // of the dataset
+  Teacher teacher;
 };
 
 struct TrainingReport {

@@ -37,6 +37,10 @@ void check_training_options(const TrainingOptions& o) {
   positive("--gradient_accumulation_steps", o.gradient_accumulation_steps);
   not_negative("--dataloader_num_workers", static_cast<double>(o.dataloader_num_workers));
   not_negative("--learning_rate", o.learning_rate);
+  check(o.distill_weight >= 0 && o.distill_weight <= 1,
+        ErrorKind::Usage,
+        "--distill_weight: expected 0 to 1, got {}",
+        o.distill_weight);
   not_negative("--weight_decay", o.adam.weight_decay);
   not_negative("--max_grad_norm", o.max_grad_norm);
   not_negative("--warmup_ratio", o.schedule.warmup_ratio);
@@ -64,6 +68,10 @@ Json training_arguments(const TrainingOptions& o) {
   json["model_max_length"] = o.model_max_length;
   json["group_by_modality_length"] = o.group_by_modality_length;
   json["trainable"] = trainable_name(o.trainable);
+  if (!o.distill_from.empty()) {
+    json["distill_from"] = o.distill_from.string();
+    json["distill_weight"] = o.distill_weight;
+  }
   json["num_train_epochs"] = o.num_train_epochs;
   json["max_steps"] = o.max_steps;
   json["per_device_train_batch_size"] = o.per_device_train_batch_size;

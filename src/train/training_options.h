@@ -41,6 +41,9 @@ struct TrainingOptions {
   bool overwrite_output_dir = false;
   std::string resume_from_checkpoint;  // a directory; "True": the latest one; empty: none
 
+  fs::path distill_from;        // a model whose distribution is learnt, too; empty: none
+  double distill_weight = 1.0;  // of the divergence from it; the labels have the rest
+
   Trainable trainable = Trainable::Default;
   double num_train_epochs = 1;
   std::int64_t max_steps = -1;  // above 0 it wins over the epochs

@@ -62,5 +62,37 @@ TEST(LossSum, WithoutLabelsIsZeroAndHasZeroGradients) {
   EXPECT_TRUE(close(hidden.grad(), at::zeros_like(hidden), {}));
 }
 
+TEST(DistilledLossSum, EqualsTorchsDivergenceBesideCrossEntropy) {
+  at::manual_seed(2);
+  const Decoder decoder = head_only(11, 8);
+  const at::Tensor hidden = at::randn({2, 5, 8}), teacher = at::randn({6, 11}) * 2;
+  at::Tensor labels = at::randint(11, {2, 5}, at::kLong);
+  labels.slice(1, 1, 2).fill_(-100);
+  const LabelledRows rows = labelled_rows(labels);
+  ASSERT_EQ(rows.count(), 6);
+  const at::Tensor logits = labelled_logits(decoder, hidden, rows);
+  const at::Tensor divergence = at::kl_div(logits.log_softmax(-1),
+                                           teacher.log_softmax(-1),
+                                           at::Reduction::Sum,
+                                           /*log_target=*/true);
+  const at::Tensor plain = loss_sum(decoder, hidden, rows);
+  const auto distilled = [&](double weight) {
+    return distilled_loss_sum(decoder, hidden, rows, teacher, weight);
+  };
+  EXPECT_TRUE(close(distilled(1.0), divergence, {0, 1e-5}));
+  EXPECT_TRUE(close(distilled(0.25), plain * 0.75 + divergence * 0.25, {0, 1e-5}));
+}
+
+TEST(DistilledLossSum, OfItsOwnTeacherIsZeroAndHasZeroGradients) {
+  const Decoder decoder = head_only(11, 8);
+  const at::Tensor hidden = at::randn({1, 4, 8}).requires_grad_(true);
+  const LabelledRows rows = labelled_rows(at::tensor({1, 2, 3, 4}, at::kLong).unsqueeze(0));
+  const at::Tensor own = labelled_logits(decoder, hidden, rows).detach();
+  const at::Tensor loss = distilled_loss_sum(decoder, hidden, rows, own, 1.0);
+  loss.backward();
+  EXPECT_NEAR(loss.item<float>(), 0.0F, 1e-5F);
+  EXPECT_LT(hidden.grad().abs().max().item<double>(), 1e-5);
+}
+
 }  // namespace
 }  // namespace vmla
