@@ -29,8 +29,38 @@ struct ConvertOptions {
   std::set<std::string> given;  // flags on the command line, without dashes
 };
 
+// Flags that the others would pass over in silence.
+void refuse_foreign_flags(const ConvertOptions& options, bool best) {
+  static const std::set<std::string> kOfOthers{"partial_rope_version",
+                                               "uniform_start_point",
+                                               "qk_tensor_path",
+                                               "svd_init_method",
+                                               "low_rank",
+                                               "is_gqa2mha2mla",
+                                               "image_weight",
+                                               "damping",
+                                               "balance_kv"};
+  static const std::set<std::string> kOfBest{"rope_layout",
+                                             "fit_steps",
+                                             "logit_metric",
+                                             "rope_fold",
+                                             "refit_output",
+                                             "split_gamma",
+                                             "layer_floor"};
+  for (const std::string& flag : options.given) {
+    check((best ? kOfOthers : kOfBest).count(flag) == 0,
+          ErrorKind::Usage,
+          "--{}: expected {}",
+          flag,
+          best ? "another recipe than best, which chooses by itself" : "--recipe best beside it");
+  }
+}
+
 BestOptions best_options(const ConvertOptions& options) {
   BestOptions out;
+  StatisticsOptions statistics;
+  options.statistics.apply(options.calibration, statistics);
+  out.report_data = statistics.report_data;
   out.model = options.conversion.model;
   out.output_dir = options.conversion.output_dir;
   out.source_name = options.conversion.source_name;
@@ -89,6 +119,7 @@ void run_convert(ConvertOptions& options) {
   std::error_code ec;
   if (!fs::exists(options.model.model, ec)) conversion.source_name = options.model.model;
   const bool best = options.recipe == "best";
+  refuse_foreign_flags(options, best);
   if (!best) set_statistics(options);
   const ConversionReport report =
       best ? convert_best(best_options(options)) : convert_checkpoint(conversion);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 #include "base/atomic_directory.h"
 #include "base/log.h"
@@ -15,6 +16,7 @@
 #include "checkpoint/rank_file.h"
 #include "convert/best_layer.h"
 #include "convert/conversion_plan.h"
+#include "convert/conversion_probe.h"
 #include "convert/converted_output.h"
 #include "convert/layer_curves.h"
 #include "convert/per_head_layer.h"
@@ -38,6 +40,7 @@ struct ConvertedLayers {
   std::vector<SharedRopeLayer> shared;
   std::vector<at::Tensor> kept;
   std::vector<LayerReport> reports;
+  std::optional<NextTokenAgreement> agreement;
 };
 
 class BestConversion {
@@ -72,14 +75,21 @@ class BestConversion {
     CalibrationStream source(model_, set);
     model_.release_inputs();
     choose_budgets(source);
+    std::optional<ConversionProbe> probe;
+    if (options_.report_data.given()) {
+      probe.emplace(source_,
+                    CalibrationSet::load(options_.model, model_.config(), options_.report_data),
+                    options_.device);
+    }
     CalibrationStream converted = source;
     ConvertedLayers out;
     Progress progress("convert", model_.layers(), "layer");
     for (std::int64_t i = 0; i < model_.layers() && !is_cancelled(options_); ++i) {
-      convert_layer(i, source, converted, out);
+      convert_layer(i, source, converted, probe ? &*probe : nullptr, out);
       model_.release_layer(i);
       progress.advance();
     }
+    if (probe && !is_cancelled(options_)) out.agreement = probe->finish();
     return out;
   }
 
@@ -153,9 +163,18 @@ class BestConversion {
     return std::min(r, shape.hidden / shape.kv_heads) * shape.kv_heads;
   }
 
+  LayerWidths choose_widths(std::int64_t index,
+                            const SourceAttention& attention,
+                            const AttentionMoments& moments) const {
+    if (!is_shared()) return {rope_dim_, latent_dim(rope_dim_)};
+    return split_budget(
+        attention, moments, options_.steps, budgets_[static_cast<std::size_t>(index)]);
+  }
+
   void convert_layer(std::int64_t index,
                      CalibrationStream& source,
                      CalibrationStream& converted,
+                     ConversionProbe* probe,
                      ConvertedLayers& out) {
     const Stopwatch watch;
     DecoderLayer& layer = model_.layer(index);
@@ -163,10 +182,7 @@ class BestConversion {
     const CalibrationStream& seen = steps.sequential ? converted : source;
     const SourceAttention attention = source_attention(layer, config());
     const AttentionMoments moments = observe_layer(layer, config(), seen);
-    const LayerWidths widths =
-        is_shared()
-            ? split_budget(attention, moments, steps, budgets_[static_cast<std::size_t>(index)])
-            : LayerWidths{rope_dim_, latent_dim(rope_dim_)};
+    const LayerWidths widths = choose_widths(index, attention, moments);
     ConvertedAttention result = make_layer(attention, moments, steps, widths);
     {
       const std::vector<LayerSample> samples = layer_samples(layer, config(), source, seen);
@@ -178,6 +194,8 @@ class BestConversion {
         return forward_with(layer, *result.attention, batch.hidden, batch.context());
       });
     }
+    std::optional<AttentionErrors> errors;
+    if (probe != nullptr) errors = probe->add_layer(index, *result.attention, result.kept);
     AttentionWeights& stored = out.weights.emplace_back();
     for (const auto& [name, tensor] : weights_of(*result.attention)) {
       check(at::isfinite(tensor).all().item<bool>(),
@@ -191,6 +209,7 @@ class BestConversion {
     out.kept.push_back(std::move(result.kept));
     LayerReport& report = out.reports.emplace_back();
     report.chosen = result.chosen;
+    report.attention = errors;
     report.seconds = watch.seconds();
   }
 
@@ -288,6 +307,7 @@ ConversionReport convert_best(const BestOptions& options) {
   }
   Json config = target_config(source, conversion, layers, options);
   report.layers = layers.reports;
+  report.agreement = layers.agreement;
   report.source = config.at("vlm_mla").at("source").get<std::string>();
   fill_report(report, source, conversion, options);
 

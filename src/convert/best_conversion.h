@@ -18,6 +18,7 @@ struct BestOptions {
   std::string source_name;  // stored in the output; default: the name of the model's directory
   double kv_budget = 0.25;  // numbers a token, as a share of the source's
   CalibrationOptions calibration;
+  CalibrationOptions report_data;  // held out; the report then compares the two models on it
   RecipeSteps steps;
   bool curves = true;         // spread the budget over layers by measured curves
   double floor_share = 0.0;   // least budget of a layer, of the mean; 0: 0.5, 0.75 below 15 %

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "convert/per_head_layer.h"
 #include "convert/shared_layer.h"
 #include "nn/mla_attention.h"
@@ -61,22 +63,27 @@ LayerWidths split_budget(const SourceAttention& source,
   return {components, std::min(budget - 2 * components, factory.largest_latent())};
 }
 
+LayerSample layer_sample(DecoderLayer& original,
+                         const ModelConfig& config,
+                         const StreamBatch& source,
+                         const StreamBatch& converted) {
+  const at::NoGradGuard no_grad;
+  LayerSample sample;
+  sample.x = attention_input(original, converted);
+  sample.target = view_attention(original, config, source).after - converted.hidden;
+  sample.real = converted.real;
+  sample.context = converted.context();
+  sample.is_text = converted.is_text;
+  return sample;
+}
+
 std::vector<LayerSample> layer_samples(DecoderLayer& original,
                                        const ModelConfig& config,
                                        const CalibrationStream& source,
                                        const CalibrationStream& converted) {
-  const at::NoGradGuard no_grad;
   std::vector<LayerSample> samples;
-  for (std::int64_t i = 0; i < source.size(); ++i) {
-    const StreamBatch& batch = converted.batch(i);
-    LayerSample sample;
-    sample.x = attention_input(original, batch);
-    sample.target = view_attention(original, config, source.batch(i)).after - batch.hidden;
-    sample.real = batch.real;
-    sample.context = batch.context();
-    sample.is_text = batch.is_text;
-    samples.push_back(std::move(sample));
-  }
+  for (std::int64_t i = 0; i < source.size(); ++i)
+    samples.push_back(layer_sample(original, config, source.batch(i), converted.batch(i)));
   return samples;
 }
 

@@ -46,8 +46,12 @@ LayerWidths split_budget(const SourceAttention& source,
                          const RecipeSteps& steps,
                          std::int64_t budget);
 
-// Inputs from the converted stream, targets that lead it to the original's. The two streams may be
-// the same. original is what stands at this layer in the source.
+// Inputs from the converted stream, targets that lead it to the original's. The two may be the
+// same. original is what stands at this layer in the source.
+LayerSample layer_sample(DecoderLayer& original,
+                         const ModelConfig& config,
+                         const StreamBatch& source,
+                         const StreamBatch& converted);
 std::vector<LayerSample> layer_samples(DecoderLayer& original,
                                        const ModelConfig& config,
                                        const CalibrationStream& source,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "base/progress.h"
 #include "convert/best_layer.h"
@@ -109,7 +110,6 @@ std::vector<LayerCurve> measure_curves(CalibrationModel& model,
                                        const CurveOptions& options) {
   const at::NoGradGuard no_grad;
   Judge judge(model, stream, options);
-  const std::vector<std::int64_t> judged = judge.indices();
   const AttentionShape shape = model.config().text.attention_shape();
   std::vector<LayerCurve> curves;
   Progress progress("curves", model.layers(), "layer");
@@ -117,16 +117,18 @@ std::vector<LayerCurve> measure_curves(CalibrationModel& model,
     DecoderLayer& layer = model.layer(i);
     const SourceAttention source = source_attention(layer, model.config());
     const AttentionMoments moments = observe_layer(layer, model.config(), stream);
-    std::vector<LayerSample> all = layer_samples(layer, model.config(), stream, stream), samples;
-    for (const std::int64_t index : judged)
-      samples.push_back(std::move(all[static_cast<std::size_t>(index)]));
+    std::vector<LayerSample> samples;
+    for (const std::int64_t index : judge.indices()) {
+      const StreamBatch& batch = stream.batch(index);
+      samples.push_back(layer_sample(layer, model.config(), batch, batch));
+    }
     LayerCurve& curve = curves.emplace_back();
     for (const double factor : kBudgets) {
       if (options.cancel != nullptr && *options.cancel) return curves;
-      const std::int64_t budget = std::clamp<std::int64_t>(
-          static_cast<std::int64_t>(factor * static_cast<double>(options.mean_budget)),
-          3,
-          2 * shape.kv_heads * shape.head_dim);
+      const std::int64_t budget =
+          std::clamp<std::int64_t>(std::llround(factor * static_cast<double>(options.mean_budget)),
+                                   3,
+                                   2 * shape.kv_heads * shape.head_dim);
       if (!curve.budgets.empty() && static_cast<double>(budget) <= curve.budgets.back()) continue;
       ConvertedAttention converted = make_layer(
           source, moments, options.steps, split_budget(source, moments, options.steps, budget));

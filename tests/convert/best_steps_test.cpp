@@ -174,7 +174,9 @@ TEST_P(BestSteps, LowRankInTheOutputMetric) {
 }
 
 TEST_P(BestSteps, SplitOfABudget) {
-  const SharedLayerFactory factory(source_, moments_, {});
+  RecipeSteps steps;
+  steps.split_gamma = 4.0;  // the recipe's
+  const SharedLayerFactory factory(source_, moments_, steps);
   EXPECT_EQ(factory.best_components(14), at("split.losses").argmin().item<std::int64_t>() + 1);
   EXPECT_EQ(factory.best_components(3), 1);
   EXPECT_EQ(factory.best_components(2 * source_.shape.kv_heads * kHeadDim),
