@@ -38,7 +38,7 @@ recipe, seed, path = sys.argv[1:]
 report = json.load(open(path))
 kept = report["kv_bytes_per_token"]["after"] / report["kv_bytes_per_token"]["before"]
 told = report["next_token"]["answers"]
-mla = report["mha2mla"]
+mla = report.get("mha2mla") or {"rope_dim_for_mla": "by layer", "low_rank": "by layer"}
 print(f"| {recipe} | {100 * kept:.1f} % | {seed} | {mla['rope_dim_for_mla']} | {mla['low_rank']} | {told['kl']:.4f} "
       f"| {100 * told['same_top_1']:.1f} % | {os.environ['RIGHT']} |", flush=True)
 PYTHON
