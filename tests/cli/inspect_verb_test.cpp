@@ -50,6 +50,25 @@ TEST(Inspect, AConvertedModel) {
   EXPECT_EQ(json["problems"], Json::array());
 }
 
+TEST(Inspect, ASharedRopeKeyHasWidthsByLayer) {
+  const TempDir dir;
+  fs::copy(kMha, dir / "model", fs::copy_options::recursive);
+  Json config = read_json(dir / "model/config.json");
+  config["vlm_mla"] = Json::parse(R"({"format_version": 1, "rope_layout": "shared", "layers": [
+    {"rope_frequencies": [0, 5, 5], "latent_dims": 12},
+    {"rope_frequencies": [7], "latent_dims": 20}]})");
+  write_json(dir / "model/config.json", config);
+  const Json json = inspect((dir / "model").string());
+  EXPECT_EQ(json["attention"], "mla");
+  EXPECT_EQ(json["rope_selection"], "shared");
+  EXPECT_EQ(json["layers"][0]["layout"], "k_rope+latent");
+  EXPECT_EQ(json["layers"][0]["rope_dims"], 6);
+  EXPECT_EQ(json["layers"][1]["rope_dims"], 2);
+  EXPECT_EQ(json["layers"][1]["latent_dims"], 20);
+  EXPECT_EQ(json["kv_elements_per_token"], 6 + 12 + 2 + 20);
+  EXPECT_FALSE(json["problems"].empty()) << "the weights are still those of the source";
+}
+
 TEST(Inspect, GroupedQueriesBiasesAndTiedHeads) {
   const Json gqa = inspect("tests/golden/models/gqa");
   EXPECT_EQ(gqa["attention"], "gqa");
