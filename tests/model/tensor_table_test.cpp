@@ -6,6 +6,7 @@
 #include <set>
 
 #include "model/load.h"
+#include "nn/kept_rope_dims.h"
 #include "support/golden.h"
 
 namespace vmla {
