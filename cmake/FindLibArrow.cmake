@@ -38,6 +38,13 @@ foreach(part arrow parquet)
                                                                                      "${VMLA_ARROW_DIR}/include")
 endforeach()
 target_link_libraries(LibArrow::parquet INTERFACE LibArrow::arrow)
+# libparquet carries an OpenSSL of its own and exports its symbols. The system's libraries, which libcurl was built with, have
+# to be searched before it, or libcurl's calls end in the other copy.
+find_package(OpenSSL REQUIRED COMPONENTS Crypto SSL)
+add_library(LibArrow::after_openssl INTERFACE IMPORTED)
+target_link_libraries(
+  LibArrow::after_openssl INTERFACE -Wl,--no-as-needed ${OPENSSL_SSL_LIBRARY} ${OPENSSL_CRYPTO_LIBRARY} -Wl,--as-needed
+                                    LibArrow::parquet)
 set(CMAKE_BUILD_RPATH ${CMAKE_BUILD_RPATH} ${VMLA_ARROW_DIR})
 set(CMAKE_INSTALL_RPATH ${CMAKE_INSTALL_RPATH} ${VMLA_ARROW_DIR})
 set(LibArrow_FOUND TRUE)

@@ -180,7 +180,7 @@ TEST_F(EvalVqa, ResultsCarryWhatDecidesAScore) {
                                    {"dtype", "float32"},
                                    {"device", "cpu"},
                                    {"image_aspect_ratio", "crop"},
-                                   {"unanimous", "raw"},
+                                   {"unanimous", "normalize"},
                                    {"attention_path", "auto"},
                                    {"cache", "native"},
                                    {"kv_cache_dtype", "auto"},
@@ -194,7 +194,7 @@ TEST_F(EvalVqa, ResultsCarryWhatDecidesAScore) {
   EXPECT_EQ(report["counts"]["failed"], 0);
   EXPECT_TRUE(report["problems"].is_array());
   EXPECT_GT(report["timings"]["seconds"].get<double>(), 0.0);
-  EXPECT_TRUE(report["metrics"].contains("official_normalized"));
+  EXPECT_TRUE(report["metrics"].contains("official_raw_unanimous"));
   EXPECT_FALSE(report.contains("errors"));
 }
 
