@@ -168,8 +168,7 @@ Json inspection_json(const Inspection& inspection) {
     layers.push_back({{"layout", layer.layout},
                       {"rope_dims", layer.rope_dims},
                       {"latent_dims", layer.latent_dims}});
-    if (layer.value_latent_dims > 0)
-      layers.back()["value_latent_dims"] = layer.value_latent_dims;
+    if (layer.value_latent_dims > 0) layers.back()["value_latent_dims"] = layer.value_latent_dims;
   }
   json["layers"] = std::move(layers);
   json["kv_elements_per_token"] = inspection.kv_elements_per_token;
@@ -200,9 +199,8 @@ std::string layers_text(const std::vector<LayerCache>& layers, const char* rope_
                        first.rope_dims,
                        rope_of,
                        first.latent_dims,
-                       first.value_latent_dims > 0
-                           ? fmt::format(" and {}", first.value_latent_dims)
-                           : std::string());
+                       first.value_latent_dims > 0 ? fmt::format(" and {}", first.value_latent_dims)
+                                                   : std::string());
     begin = end;
   }
   return out;

@@ -17,9 +17,9 @@ struct ModelPart {
 };
 
 struct LayerCache {
-  std::string layout;            // CacheLayout::name()
-  std::int64_t rope_dims = 0;    // R; D where nothing was taken away; 2n of "shared"
-  std::int64_t latent_dims = 0;  // C, the width of each latent; 0 without one
+  std::string layout;                  // CacheLayout::name()
+  std::int64_t rope_dims = 0;          // R; D where nothing was taken away; 2n of "shared"
+  std::int64_t latent_dims = 0;        // C, the width of each latent; 0 without one
   std::int64_t value_latent_dims = 0;  // of V's latent where it has its own width; else 0
 };
 

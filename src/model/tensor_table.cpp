@@ -111,7 +111,8 @@ std::vector<TensorSpec> decoder_tensor_specs(const TextConfig& t,
           specs,
           shared_mla_tensor_specs(mla->shared_shape(t.attention_shape(), i), layer + "self_attn."));
     } else if (mla) {
-      append(specs, mla_tensor_specs(mla->layer_shape(t.attention_shape(), i), layer + "self_attn."));
+      append(specs,
+             mla_tensor_specs(mla->layer_shape(t.attention_shape(), i), layer + "self_attn."));
     } else {
       append(specs, mha_tensor_specs(t.attention_shape(), layer + "self_attn."));
     }
