@@ -26,9 +26,9 @@ struct DemoOptions {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
   std::int64_t questions = 200;
-  std::int64_t train_images = 600;
+  std::int64_t train_images = 2000;
   std::int64_t calibration_samples = 64;
-  std::int64_t heal_steps = 40;
+  std::int64_t heal_steps = 240;
   std::int64_t heal_batch = 8;
   double heal_learning_rate = 3e-4;
   std::uint64_t seed = 7;  // of data that the shipped model was not trained on
