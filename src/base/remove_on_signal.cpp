@@ -84,9 +84,15 @@ class Registry {
     while (::read(from, &number, 1) != 1) continue;
     mutex_.lock();  // for good: what waits for it must not go on
     for (const fs::path& directory : directories_) {
-      // Other threads may still be writing into it.
+      // Other threads may still be writing into it, faster than it can be emptied. Under another
+      // name they no longer find it.
       std::error_code ec;
-      for (int i = 0; i < 100 && fs::exists(directory, ec); ++i) fs::remove_all(directory, ec);
+      fs::path away = directory;
+      away += ".removed";
+      fs::rename(directory, away, ec);
+      for (const fs::path& path : {away, directory}) {
+        for (int i = 0; i < 100 && fs::exists(path, ec); ++i) fs::remove_all(path, ec);
+      }
     }
     std::signal(number, SIG_DFL);
     ::kill(::getpid(), number);
