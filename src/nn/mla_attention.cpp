@@ -3,10 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
-#include <limits>
 
 #include "base/error.h"
-#include "nn/mask.h"
+#include "nn/absorbed.h"
 #include "nn/rope.h"
 
 namespace vmla {
@@ -103,10 +102,7 @@ at::Tensor MlaAttention::forward(const at::Tensor& hidden, const AttentionContex
     key = all[1];
     value = all.back();
   }
-  const bool use_absorbed = context.path == AttentionPath::Absorbed ||
-                            (context.path == AttentionPath::Auto && context.cache != nullptr &&
-                             absorbed_is_cheaper(fresh));
-  if (use_absorbed)
+  if (takes_absorbed_path(context, absorbed_is_cheaper(fresh)))
     return o_proj_.forward(absorbed(q_rope, q_nope, k_rope, key, value, context.mask));
   return o_proj_.forward(expanded_attention(at::cat({q_rope, q_nope}, -1),
                                             expand_key(k_rope, key),
@@ -127,16 +123,10 @@ at::Tensor MlaAttention::absorbed(const at::Tensor& q_rope,
   const auto& a = shape_.attention;
   const std::int64_t batch = q_rope.size(0), fresh = q_rope.size(1), tokens = k_rope.size(1);
   const std::int64_t group = a.heads / a.kv_heads, n = shape_.nope_dim();
-  // [B, S, H, X] -> [B, K, G*S, X]: the queries that share a key head side by side.
-  const auto by_key_head = [&](const at::Tensor& x) {
-    return x.view({batch, fresh, a.kv_heads, group, -1})
-        .permute({0, 2, 3, 1, 4})
-        .reshape({batch, a.kv_heads, group * fresh, -1});
-  };
   at::Tensor scores =
-      at::matmul(by_key_head(q_rope), k_rope.permute({0, 2, 3, 1}));  // [B, K, G*S, T]
+      at::matmul(by_key_head(q_rope, a.kv_heads), k_rope.permute({0, 2, 3, 1}));  // [B, K, G*S, T]
   if (n > 0) {
-    const at::Tensor q = by_key_head(q_nope);  // [B, K, G*S, N]
+    const at::Tensor q = by_key_head(q_nope, a.kv_heads);  // [B, K, G*S, N]
     if (shape_.low_rank_key()) {
       const at::Tensor q_latent =
           at::matmul(q, up_k_.weight.view({a.kv_heads, n, -1}));  // [B, K, G*S, C]
@@ -147,18 +137,9 @@ at::Tensor MlaAttention::absorbed(const at::Tensor& q_rope,
       scores = scores + at::matmul(q, key.permute({0, 2, 3, 1}));
     }
   }
-  scores = scores.to(at::kFloat) * (1.0 / std::sqrt(static_cast<double>(a.head_dim)));
-  at::Tensor visible = mask;
-  if (!visible.defined() && fresh > 1) {
-    visible = causal_mask(at::ones({1, tokens}, scores.options().dtype(at::kBool)), fresh);
-  }
-  if (visible.defined()) {
-    scores = scores.view({batch, a.kv_heads, group, fresh, tokens})
-                 .masked_fill(visible.unsqueeze(1).logical_not(),
-                              -std::numeric_limits<float>::infinity())
-                 .view({batch, a.kv_heads, group * fresh, tokens});
-  }
-  const at::Tensor weights = scores.softmax(-1).to(q_rope.scalar_type());
+  const at::Tensor weights =
+      absorbed_weights(scores, mask, fresh, 1.0 / std::sqrt(static_cast<double>(a.head_dim)))
+          .to(q_rope.scalar_type());
   at::Tensor out;  // [B, K, G*S, D]
   if (shape_.low_rank_value()) {
     const at::Tensor mixed =
@@ -169,9 +150,7 @@ at::Tensor MlaAttention::absorbed(const at::Tensor& q_rope,
   } else {
     out = at::matmul(weights, value.transpose(1, 2));
   }
-  return out.view({batch, a.kv_heads, group, fresh, a.head_dim})
-      .permute({0, 3, 1, 2, 4})
-      .reshape({batch, fresh, a.heads * a.head_dim});
+  return from_key_heads(out, fresh);
 }
 
 std::optional<std::string> MlaAttention::why_no_step() const {

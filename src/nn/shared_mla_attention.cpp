@@ -3,9 +3,8 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
-#include <limits>
 
-#include "nn/mask.h"
+#include "nn/absorbed.h"
 #include "nn/rope.h"
 
 namespace vmla {
@@ -88,10 +87,8 @@ at::Tensor SharedMlaAttention::mixed_values(const at::Tensor& hidden,
     k_rope = all[0];
     latent = all[1];
   }
-  const bool use_absorbed = context.path == AttentionPath::Absorbed ||
-                            (context.path == AttentionPath::Auto && context.cache != nullptr &&
-                             absorbed_is_cheaper(fresh));
-  if (use_absorbed) return absorbed(q, q_rope, k_rope, latent, context.mask);
+  if (takes_absorbed_path(context, absorbed_is_cheaper(fresh)))
+    return absorbed(q, q_rope, k_rope, latent, context.mask);
   return expanded(q, q_rope, expand_key(k_rope, latent), expand_value(latent), context.mask);
 }
 
@@ -119,37 +116,19 @@ at::Tensor SharedMlaAttention::absorbed(const at::Tensor& q,
   const auto& a = shape_.attention;
   const std::int64_t batch = q.size(0), fresh = q.size(1), tokens = latent.size(1);
   const std::int64_t rows = a.heads * fresh, group = a.heads / a.kv_heads;
-  // [B, S, H, X] -> [B, K, G*S, X]: the queries that share an up-projection side by side.
-  const auto by_key_head = [&](const at::Tensor& x) {
-    return x.reshape({batch, fresh, a.kv_heads, group, -1})
-        .permute({0, 2, 3, 1, 4})
-        .reshape({batch, a.kv_heads, group * fresh, -1});
-  };
   const at::Tensor q_latent =
-      at::matmul(by_key_head(q), up_k_.weight.view({a.kv_heads, a.head_dim, -1}))
+      at::matmul(by_key_head(q, a.kv_heads), up_k_.weight.view({a.kv_heads, a.head_dim, -1}))
           .reshape({batch, rows, -1});  // [B, H*S, C]
-  at::Tensor scores = at::matmul(q_latent, latent.transpose(1, 2)) +
-                      at::matmul(by_key_head(q_rope).reshape({batch, rows, -1}),
-                                 k_rope.squeeze(2).transpose(1, 2));  // [B, H*S, T]
-  scores = scores.to(at::kFloat) * scale();
-  at::Tensor visible = mask;
-  if (!visible.defined() && fresh > 1) {
-    visible = causal_mask(at::ones({1, tokens}, scores.options().dtype(at::kBool)), fresh);
-  }
-  if (visible.defined()) {
-    scores = scores.view({batch, a.heads, fresh, tokens})
-                 .masked_fill(visible.logical_not(), -std::numeric_limits<float>::infinity())
-                 .view({batch, rows, tokens});
-  }
-  const at::Tensor weights = scores.softmax(-1).to(q.scalar_type());
+  const at::Tensor scores = at::matmul(q_latent, latent.transpose(1, 2)) +
+                            at::matmul(by_key_head(q_rope, a.kv_heads).reshape({batch, rows, -1}),
+                                       k_rope.squeeze(2).transpose(1, 2));  // [B, H*S, T]
+  const at::Tensor weights = absorbed_weights(scores, mask, fresh, scale()).to(q.scalar_type());
   const at::Tensor mixed =
       at::matmul(weights, latent).view({batch, a.kv_heads, group * fresh, -1});  // [B, K, G*S, C]
   at::Tensor out =
       at::matmul(mixed, up_v_.weight.view({a.kv_heads, a.head_dim, -1}).transpose(1, 2));
   if (up_v_.has_bias) out = out + up_v_.bias.view({a.kv_heads, 1, a.head_dim});
-  return out.view({batch, a.kv_heads, group, fresh, a.head_dim})
-      .permute({0, 3, 1, 2, 4})
-      .reshape({batch, fresh, a.heads * a.head_dim});
+  return from_key_heads(out, fresh);
 }
 
 }  // namespace vmla

@@ -1,0 +1,48 @@
+#include "nn/absorbed.h"
+
+#include <ATen/ATen.h>
+
+#include <limits>
+
+#include "nn/mask.h"
+
+namespace vmla {
+
+bool takes_absorbed_path(const AttentionContext& context, bool absorbed_is_cheaper) {
+  return context.path == AttentionPath::Absorbed ||
+         (context.path == AttentionPath::Auto && context.cache != nullptr && absorbed_is_cheaper);
+}
+
+at::Tensor by_key_head(const at::Tensor& x, std::int64_t kv_heads) {
+  const std::int64_t batch = x.size(0), queries = x.size(1), group = x.size(2) / kv_heads;
+  return x.reshape({batch, queries, kv_heads, group, -1})
+      .permute({0, 2, 3, 1, 4})
+      .reshape({batch, kv_heads, group * queries, -1});
+}
+
+at::Tensor from_key_heads(const at::Tensor& x, std::int64_t queries) {
+  const std::int64_t batch = x.size(0), kv_heads = x.size(1), dim = x.size(3);
+  return x.view({batch, kv_heads, -1, queries, dim})
+      .permute({0, 3, 1, 2, 4})
+      .reshape({batch, queries, -1});
+}
+
+at::Tensor absorbed_weights(const at::Tensor& scores,
+                            const at::Tensor& mask,
+                            std::int64_t queries,
+                            double scale) {
+  const std::int64_t tokens = scores.size(-1);
+  at::Tensor scaled = scores.to(at::kFloat) * scale;
+  at::Tensor visible = mask;
+  if (!visible.defined() && queries > 1) {
+    visible = causal_mask(at::ones({1, tokens}, scaled.options().dtype(at::kBool)), queries);
+  }
+  if (visible.defined()) {
+    scaled = scaled.view({scores.size(0), -1, queries, tokens})
+                 .masked_fill(visible.logical_not(), -std::numeric_limits<float>::infinity())
+                 .view_as(scores);
+  }
+  return scaled.softmax(-1);
+}
+
+}  // namespace vmla

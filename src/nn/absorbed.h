@@ -1,0 +1,27 @@
+// What the absorbed paths of both latent layouts share.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+
+#include "nn/attention.h"
+
+namespace vmla {
+
+// Whether the absorbed path is to be taken, given which of the two costs less.
+bool takes_absorbed_path(const AttentionContext& context, bool absorbed_is_cheaper);
+
+// [B, S, H, X] -> [B, K, G*S, X]: the queries that share a key head side by side.
+at::Tensor by_key_head(const at::Tensor& x, std::int64_t kv_heads);
+// And back: [B, K, G*S, D] -> [B, S, H*D]. queries: S.
+at::Tensor from_key_heads(const at::Tensor& x, std::int64_t queries);
+
+// The softmax in fp32 of scaled scores. scores [B, …, T], the rows in by_key_head's order; mask
+// bool [B, 1, S, T] or undefined (causal, no padding) -> of the scores' shape.
+at::Tensor absorbed_weights(const at::Tensor& scores,
+                            const at::Tensor& mask,
+                            std::int64_t queries,
+                            double scale);
+
+}  // namespace vmla
