@@ -277,7 +277,7 @@ at::Tensor mha_decode(const at::Tensor& q,
   const std::int64_t batch = q.size(0), heads = q.size(1), dim = q.size(2), kv_heads = k.size(2);
   check_span("mha_decode", span, batch);
   auto why = why_not_half(q);
-  if (!why) why = why_no_mha_kernel(heads, kv_heads, dim);
+  if (!why) why = why_no_mha_kernel(dim);
   if (!choose_cuda(backend, "mha_decode", why)) return reference::mha_decode(q, k, v, span, scale);
   const at::Tensor in = packed_rows(q);
   // Eight small blocks fit one processor; a split has work for 64 tokens at a time.
@@ -309,10 +309,8 @@ std::optional<std::string> why_no_mla_kernel(std::int64_t heads,
       why_no_mla_decode(narrow(heads), narrow(kv_heads), narrow(rope_dim), narrow(latent_dim)));
 }
 
-std::optional<std::string> why_no_mha_kernel(std::int64_t heads,
-                                             std::int64_t kv_heads,
-                                             std::int64_t head_dim) {
-  return as_text(why_no_mha_decode(narrow(heads), narrow(kv_heads), narrow(head_dim)));
+std::optional<std::string> why_no_mha_kernel(std::int64_t head_dim) {
+  return as_text(why_no_mha_decode(narrow(head_dim)));
 }
 
 std::int64_t plan_splits(std::int64_t tokens,

@@ -78,9 +78,7 @@ std::optional<std::string> why_no_mla_kernel(std::int64_t heads,
                                              std::int64_t kv_heads,
                                              std::int64_t rope_dim,
                                              std::int64_t latent_dim);
-std::optional<std::string> why_no_mha_kernel(std::int64_t heads,
-                                             std::int64_t kv_heads,
-                                             std::int64_t head_dim);
+std::optional<std::string> why_no_mha_kernel(std::int64_t head_dim);
 
 // The number of splits that keeps `processors` busy with least waste: blocks_per_split blocks a
 // split, `tokens` tokens in all, `overhead` in tokens for what a split costs beside them.

@@ -23,7 +23,7 @@ const char* launch_merge_splits(const MergeParams& params, void* stream);
 
 // Why launch_mla_decode cannot take a shape; nullptr when it can. Plain arithmetic, no device.
 const char* why_no_mla_decode(int heads, int kv_heads, int rope_dim, int latent_dim);
-const char* why_no_mha_decode(int heads, int kv_heads, int head_dim);
+const char* why_no_mha_decode(int head_dim);
 // Streaming multiprocessors of the current device.
 int multiprocessors();
 

@@ -183,19 +183,15 @@ const char* launch_heads_batch(const HeadsGemvParams& p, cudaStream_t stream) {
 }  // namespace
 
 const char* launch_gemv(const GemvParams& p, void* stream) {
-  if (p.scalar == Scalar::BFloat16)
-    return launch_batch<__nv_bfloat16>(p, static_cast<cudaStream_t>(stream));
-  if (p.scalar == Scalar::Float16)
-    return launch_batch<__half>(p, static_cast<cudaStream_t>(stream));
-  return "gemv takes bfloat16 and float16";
+  return dispatch_half(p.scalar, [&](auto zero) {
+    return launch_batch<decltype(zero)>(p, static_cast<cudaStream_t>(stream));
+  });
 }
 
 const char* launch_heads_gemv(const HeadsGemvParams& p, void* stream) {
-  if (p.scalar == Scalar::BFloat16)
-    return launch_heads_batch<__nv_bfloat16>(p, static_cast<cudaStream_t>(stream));
-  if (p.scalar == Scalar::Float16)
-    return launch_heads_batch<__half>(p, static_cast<cudaStream_t>(stream));
-  return "heads_gemv takes bfloat16 and float16";
+  return dispatch_half(p.scalar, [&](auto zero) {
+    return launch_heads_batch<decltype(zero)>(p, static_cast<cudaStream_t>(stream));
+  });
 }
 
 }  // namespace vmla::kernels

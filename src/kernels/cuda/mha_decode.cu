@@ -177,18 +177,16 @@ const char* launch_typed(const MhaDecodeParams& p, cudaStream_t stream) {
 
 }  // namespace
 
-const char* why_no_mha_decode(int /*heads*/, int /*kv_heads*/, int head_dim) {
+const char* why_no_mha_decode(int head_dim) {
   return head_dim == 32 || head_dim == 64 || head_dim == 128
              ? nullptr
              : "expected a head_dim of 32, 64 or 128";
 }
 
 const char* launch_mha_decode(const MhaDecodeParams& p, void* stream) {
-  if (p.scalar == Scalar::BFloat16)
-    return launch_typed<__nv_bfloat16>(p, static_cast<cudaStream_t>(stream));
-  if (p.scalar == Scalar::Float16)
-    return launch_typed<__half>(p, static_cast<cudaStream_t>(stream));
-  return "mha_decode takes bfloat16 and float16";
+  return dispatch_half(p.scalar, [&](auto zero) {
+    return launch_typed<decltype(zero)>(p, static_cast<cudaStream_t>(stream));
+  });
 }
 
 }  // namespace vmla::kernels

@@ -311,11 +311,9 @@ const char* why_no_mla_decode(int heads, int kv_heads, int rope_dim, int latent_
 }
 
 const char* launch_mla_decode(const MlaDecodeParams& p, void* stream) {
-  if (p.scalar == Scalar::BFloat16)
-    return launch_typed<__nv_bfloat16>(p, static_cast<cudaStream_t>(stream));
-  if (p.scalar == Scalar::Float16)
-    return launch_typed<__half>(p, static_cast<cudaStream_t>(stream));
-  return "mla_decode takes bfloat16 and float16";
+  return dispatch_half(p.scalar, [&](auto zero) {
+    return launch_typed<decltype(zero)>(p, static_cast<cudaStream_t>(stream));
+  });
 }
 
 }  // namespace vmla::kernels

@@ -49,6 +49,14 @@ void dispatch(Scalar scalar, F f) {
   }
 }
 
+// Calls f, which returns an error text or nullptr, with a value of a 16-bit element type.
+template <typename F>
+const char* dispatch_half(Scalar scalar, F f) {
+  if (scalar == Scalar::BFloat16) return f(__nv_bfloat16{});
+  if (scalar == Scalar::Float16) return f(__half{});
+  return "expected bfloat16 or float16";
+}
+
 inline const char* last_error() {
   const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);

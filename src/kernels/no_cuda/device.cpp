@@ -38,7 +38,7 @@ const char* launch_merge_splits(const MergeParams& /*params*/, void* /*stream*/)
 const char* why_no_mla_decode(int /*heads*/, int /*kv_heads*/, int /*rope*/, int /*latent*/) {
   return kNoCuda;
 }
-const char* why_no_mha_decode(int /*heads*/, int /*kv_heads*/, int /*head_dim*/) {
+const char* why_no_mha_decode(int /*head_dim*/) {
   return kNoCuda;
 }
 int multiprocessors() {
