@@ -114,7 +114,7 @@ at::Tensor SharedMlaAttention::absorbed(const at::Tensor& q,
                                         const at::Tensor& latent,
                                         const at::Tensor& mask) const {
   const auto& a = shape_.attention;
-  const std::int64_t batch = q.size(0), fresh = q.size(1), tokens = latent.size(1);
+  const std::int64_t batch = q.size(0), fresh = q.size(1);
   const std::int64_t rows = a.heads * fresh, group = a.heads / a.kv_heads;
   const at::Tensor q_latent =
       at::matmul(by_key_head(q, a.kv_heads), up_k_.weight.view({a.kv_heads, a.head_dim, -1}))
