@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <thread>
@@ -28,6 +29,9 @@ inline std::int64_t free_port() {
 
 // Rethrows the first rank's exception.
 inline void run_ranks(std::int64_t count, const std::function<void(ProcessGroup&)>& work) {
+  // libtorch's flight recorder is one per process and adds a group to its map without a lock: two
+  // ranks in one process crash it now and then. Read once, at the first collective.
+  ::setenv("TORCH_FR_BUFFER_SIZE", "0", 1);
   RankLayout layout;
   layout.world_size = count;
   layout.master_port = free_port();
