@@ -3,17 +3,7 @@
 # Search order: -DVMLA_ARROW_DIR or the environment variable, the folder that scripts/setup.sh
 # fills, then the pyarrow of the python3 on PATH.
 set(VMLA_ARROW_DIR "$ENV{VMLA_ARROW_DIR}" CACHE PATH "The pyarrow package folder (holds include/ and libarrow.so.N)")
-if(NOT VMLA_ARROW_DIR AND EXISTS "${VMLA_WHEELS_DIR}/pyarrow/include/parquet/api/reader.h")
-  set(VMLA_ARROW_DIR "${VMLA_WHEELS_DIR}/pyarrow")
-endif()
-if(NOT VMLA_ARROW_DIR)
-  execute_process(
-    COMMAND python3 -c "import importlib.util as u; print(u.find_spec('pyarrow').submodule_search_locations[0])"
-    OUTPUT_VARIABLE _found OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-  if(EXISTS "${_found}/include/parquet/api/reader.h")
-    set(VMLA_ARROW_DIR "${_found}")
-  endif()
-endif()
+vmla_find_wheel(VMLA_ARROW_DIR pyarrow include/parquet/api/reader.h)
 if(NOT EXISTS "${VMLA_ARROW_DIR}/include/parquet/api/reader.h")
   message(FATAL_ERROR "Arrow: expected a pyarrow >= 19 package with headers, found none; run scripts/setup.sh")
 endif()
@@ -33,18 +23,17 @@ foreach(part arrow parquet)
   if(NOT _count EQUAL 1)
     message(FATAL_ERROR "Arrow: expected one lib${part}.so.N in ${VMLA_ARROW_DIR}, found ${_count}")
   endif()
-  add_library(LibArrow::${part} SHARED IMPORTED)
-  set_target_properties(LibArrow::${part} PROPERTIES IMPORTED_LOCATION "${_library}" INTERFACE_INCLUDE_DIRECTORIES
+  add_library(LibArrow::lib${part} SHARED IMPORTED)
+  set_target_properties(LibArrow::lib${part} PROPERTIES IMPORTED_LOCATION "${_library}" INTERFACE_INCLUDE_DIRECTORIES
                                                                                      "${VMLA_ARROW_DIR}/include")
 endforeach()
-target_link_libraries(LibArrow::parquet INTERFACE LibArrow::arrow)
 # libparquet carries an OpenSSL of its own and exports its symbols. The system's libraries, which libcurl was built with, have
 # to be searched before it, or libcurl's calls end in the other copy.
 find_package(OpenSSL REQUIRED COMPONENTS Crypto SSL)
-add_library(LibArrow::after_openssl INTERFACE IMPORTED)
+add_library(LibArrow::parquet INTERFACE IMPORTED)
 target_link_libraries(
-  LibArrow::after_openssl INTERFACE -Wl,--no-as-needed ${OPENSSL_SSL_LIBRARY} ${OPENSSL_CRYPTO_LIBRARY} -Wl,--as-needed
-                                    LibArrow::parquet)
+  LibArrow::parquet INTERFACE -Wl,--no-as-needed ${OPENSSL_SSL_LIBRARY} ${OPENSSL_CRYPTO_LIBRARY} -Wl,--as-needed
+                              LibArrow::libparquet LibArrow::libarrow)
 set(CMAKE_BUILD_RPATH ${CMAKE_BUILD_RPATH} ${VMLA_ARROW_DIR})
 set(CMAKE_INSTALL_RPATH ${CMAKE_INSTALL_RPATH} ${VMLA_ARROW_DIR})
 set(LibArrow_FOUND TRUE)

@@ -4,25 +4,7 @@
 # Search order: -DVMLA_TORCH_DIR or the environment variable, the folder that scripts/setup.sh
 # fills, then the torch of the python3 on PATH.
 set(VMLA_TORCH_DIR "$ENV{VMLA_TORCH_DIR}" CACHE PATH "The torch package folder (holds include/ and lib/)")
-set(VMLA_WHEELS_DIR "$ENV{VMLA_WHEELS_DIR}" CACHE PATH "Where scripts/setup.sh puts the PyPI wheels")
-if(NOT VMLA_WHEELS_DIR)
-  if(DEFINED ENV{XDG_CACHE_HOME})
-    set(VMLA_WHEELS_DIR "$ENV{XDG_CACHE_HOME}/vlm-mla/wheels")
-  else()
-    set(VMLA_WHEELS_DIR "$ENV{HOME}/.cache/vlm-mla/wheels")
-  endif()
-endif()
-if(NOT VMLA_TORCH_DIR AND EXISTS "${VMLA_WHEELS_DIR}/torch/include/ATen/ATen.h")
-  set(VMLA_TORCH_DIR "${VMLA_WHEELS_DIR}/torch")
-endif()
-if(NOT VMLA_TORCH_DIR)
-  execute_process(
-    COMMAND python3 -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
-    OUTPUT_VARIABLE _found OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-  if(EXISTS "${_found}/include/ATen/ATen.h")
-    set(VMLA_TORCH_DIR "${_found}")
-  endif()
-endif()
+vmla_find_wheel(VMLA_TORCH_DIR torch include/ATen/ATen.h)
 if(NOT EXISTS "${VMLA_TORCH_DIR}/include/ATen/ATen.h")
   message(FATAL_ERROR "libtorch: expected a torch >= 2.11 package with headers, found none; run scripts/setup.sh")
 endif()
