@@ -20,7 +20,8 @@ StepEngine parse_step_engine(const std::string& name) {
 Session::Session(const Vlm& model, std::int64_t batch, const SessionOptions& options)
     : model_(model),
       options_(options),
-      cache_(model.make_cache(batch, options.cache_mode, options.cache_format)) {}
+      cache_(model.make_cache(batch, options.cache_mode, options.cache_format)),
+      wants_static_step_(may_step_statically()) {}
 
 // Books `count` further tokens and returns their positions, int64 [B or 1, count].
 at::Tensor Session::note_tokens(std::int64_t count, const at::Tensor& key_mask) {
@@ -67,8 +68,8 @@ at::Tensor Session::forward(const at::Tensor& embeddings, const at::Tensor& posi
   return model_.decoder().forward(input);
 }
 
-bool Session::wants_static_step() const {
-  if (no_static_step_ || options_.step_engine == StepEngine::Plain) return false;
+bool Session::may_step_statically() const {
+  if (options_.step_engine == StepEngine::Plain) return false;
   if (options_.cache_mode != CacheMode::Native || options_.path == AttentionPath::Expanded)
     return false;
   const bool fast = model_.device().is_cuda() && c10::elementSize(model_.dtype()) == 2;
@@ -100,7 +101,7 @@ at::Tensor Session::append(const at::Tensor& embeddings, const at::Tensor& key_m
   const c10::InferenceMode guard;
   static_step_.reset();
   const std::int64_t count = embeddings.size(1);
-  if (expected_length_ > 0 && wants_static_step())
+  if (expected_length_ > 0 && wants_static_step_)
     cache_->reserve(std::max(expected_length_, length() + count));
   const at::Tensor positions = note_tokens(count, key_mask);
   const std::int64_t chunk = options_.prefill_chunk > 0 ? options_.prefill_chunk : count;
@@ -127,7 +128,7 @@ at::Tensor Session::prefill(const at::Tensor& embeddings, const at::Tensor& key_
 at::Tensor Session::step(const at::Tensor& tokens) {
   const c10::InferenceMode guard;
   if (static_step_ && static_step_->tokens() <= length()) static_step_.reset();
-  if (!static_step_ && wants_static_step()) no_static_step_ = !make_static_step();
+  if (!static_step_ && wants_static_step_) wants_static_step_ = make_static_step();
   if (static_step_) {
     const at::Tensor logits = static_step_->run(tokens);
     if (key_mask_.defined()) note_tokens(1, {});

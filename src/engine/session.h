@@ -61,7 +61,7 @@ class Session {
  private:
   at::Tensor forward(const at::Tensor& embeddings, const at::Tensor& positions);
   at::Tensor note_tokens(std::int64_t count, const at::Tensor& key_mask);
-  bool wants_static_step() const;
+  bool may_step_statically() const;
   bool make_static_step();
 
   const Vlm& model_;
@@ -74,7 +74,7 @@ class Session {
   std::int64_t expected_length_ = 0;
   // Gone as soon as anything but a step changes the cache.
   std::unique_ptr<StaticStep> static_step_;
-  bool no_static_step_ = false;  // tried, and the padding does not allow it
+  bool wants_static_step_;  // the options, the model and the cache allow it, and so far the padding
 };
 
 }  // namespace vmla

@@ -18,7 +18,6 @@ namespace vmla {
 class StaticStep {
  public:
   // Why a session on this model and cache cannot decode so; nullopt when it can.
-  // first int64 [B]: padding in front of each row; undefined when padding stands elsewhere.
   static std::optional<std::string> why_not(const Vlm& model, const ContiguousCache& cache);
 
   // cache.length() tokens are there, capacity at least `tokens`. first int32 [B]: the first real
