@@ -67,6 +67,10 @@ TableShards choose_table(std::vector<TableShards> tables,
   return std::move(tables.front());
 }
 
+TableShards find_table(const TableRequest& request, const std::string& preferred) {
+  return choose_table(find_tables(request.dataset, request.split), request, preferred);
+}
+
 // "17" counts as a number where the official files have numbers.
 QuestionId numbered(QuestionId id) {
   const bool digits = !id.text.empty() && id.text.size() < 19 && id.text.front() != '0' &&
@@ -81,6 +85,16 @@ std::string text_of(const Json& record, const std::string& key, const std::strin
   const auto it = record.find(key);
   if (it == record.end() || it->is_null()) return {};
   return require_question_id(record, key, subject).text;
+}
+
+// What VQAv2 and TextVQA have in common.
+VqaSample ten_answers_sample(const Json& record, const std::string& subject) {
+  VqaSample sample;
+  sample.id = numbered(require_question_id(record, "question_id", subject));
+  sample.image_id = text_of(record, "image_id", subject);
+  sample.question = json_require<std::string>(record, "question", subject);
+  sample.answers = read_ten_answers(record, subject);
+  return sample;
 }
 
 // How a benchmark reads a row; the picture is added here.
@@ -121,23 +135,18 @@ std::string yes_or_no(const Json& record, const std::string& subject) {
 }  // namespace
 
 std::vector<VqaSample> load_vqav2_table(const TableRequest& request) {
-  const BenchmarkTable table(
-      choose_table(find_tables(request.dataset, request.split), request, "default"),
-      {kQuestionId,
-       kQuestion,
-       kImageId,
-       kAnswers,
-       optional_text("question_type"),
-       optional_text("answer_type")},
-      true);
+  const BenchmarkTable table(find_table(request, "default"),
+                             {kQuestionId,
+                              kQuestion,
+                              kImageId,
+                              kAnswers,
+                              optional_text("question_type"),
+                              optional_text("answer_type")},
+                             true);
   UniqueKeys unique("question_id");
   return read_samples(
       table, false, [&](const Json& record, const std::string&, const std::string& subject) {
-        VqaSample sample;
-        sample.id = numbered(require_question_id(record, "question_id", subject));
-        sample.image_id = text_of(record, "image_id", subject);
-        sample.question = json_require<std::string>(record, "question", subject);
-        sample.answers = read_ten_answers(record, subject);
+        VqaSample sample = ten_answers_sample(record, subject);
         sample.question_type = json_value<std::string>(record, "question_type", "", subject);
         sample.answer_type = json_value<std::string>(record, "answer_type", "", subject);
         unique.add(sample.id.text, subject);
@@ -146,22 +155,17 @@ std::vector<VqaSample> load_vqav2_table(const TableRequest& request) {
 }
 
 std::vector<VqaSample> load_textvqa_table(const TableRequest& request) {
-  const BenchmarkTable table(
-      choose_table(find_tables(request.dataset, request.split), request, "default"),
-      {kQuestionId,
-       kQuestion,
-       kImageId,
-       kAnswers,
-       {"ocr_tokens", {}, is_list_of_text, "list of text", Need::Optional}},
-      true);
+  const BenchmarkTable table(find_table(request, "default"),
+                             {kQuestionId,
+                              kQuestion,
+                              kImageId,
+                              kAnswers,
+                              {"ocr_tokens", {}, is_list_of_text, "list of text", Need::Optional}},
+                             true);
   UniqueKeys unique("question_id");
   return read_samples(
       table, false, [&](const Json& record, const std::string&, const std::string& subject) {
-        VqaSample sample;
-        sample.id = numbered(require_question_id(record, "question_id", subject));
-        sample.image_id = text_of(record, "image_id", subject);
-        sample.question = json_require<std::string>(record, "question", subject);
-        sample.answers = read_ten_answers(record, subject);
+        VqaSample sample = ten_answers_sample(record, subject);
         sample.ocr_tokens = read_strings(record, "ocr_tokens", subject);
         unique.add(sample.id.text, subject);
         return sample;
@@ -170,7 +174,7 @@ std::vector<VqaSample> load_textvqa_table(const TableRequest& request) {
 
 std::vector<VqaSample> load_vizwiz_table(const TableRequest& request) {
   const BenchmarkTable table(
-      choose_table(find_tables(request.dataset, request.split), request, "default"),
+      find_table(request, "default"),
       {kQuestionId, kQuestion, kAnswers, optional_text("answer_type", {"category"})},
       true);
   UniqueKeys unique("question_id");
@@ -189,14 +193,13 @@ std::vector<VqaSample> load_vizwiz_table(const TableRequest& request) {
 }
 
 std::vector<VqaSample> load_pope_table(const TableRequest& request) {
-  const BenchmarkTable table(
-      choose_table(find_tables(request.dataset, request.split), request, "default"),
-      {kQuestionId,
-       kQuestion,
-       kLabel,
-       optional_text("category"),
-       optional_text("image_source", {"image_id"})},
-      true);
+  const BenchmarkTable table(find_table(request, "default"),
+                             {kQuestionId,
+                              kQuestion,
+                              kLabel,
+                              optional_text("category"),
+                              optional_text("image_source", {"image_id"})},
+                             true);
   const std::string of_all = lower(request.split);
   UniqueKeys unique("question_id");
   return read_samples(
@@ -214,7 +217,7 @@ std::vector<VqaSample> load_pope_table(const TableRequest& request) {
 
 std::vector<VqaSample> load_mme_table(const TableRequest& request) {
   const BenchmarkTable table(
-      choose_table(find_tables(request.dataset, request.split), request, "default"),
+      find_table(request, "default"),
       {kQuestionId, kQuestion, kLabel, {"category", {"task"}, is_text, kText}},
       true);
   UniqueKeys unique("question_id and question");
@@ -236,7 +239,7 @@ std::vector<VqaSample> load_mme_table(const TableRequest& request) {
 
 std::vector<VqaSample> load_scienceqa_table(const TableRequest& request) {
   const BenchmarkTable table(
-      choose_table(find_tables(request.dataset, request.split), request, "img"),
+      find_table(request, "img"),
       {{"id", {"question_id", "pid"}, is_number_or_text, kNumberOrText, Need::Optional},
        kQuestion,
        {"choices", {"options"}, is_list_of_text, "list of text"},
