@@ -21,20 +21,9 @@ using test::fails;
 using test::golden_logits;
 using test::same_bits;
 
-const fs::path kGolden = "tests/golden/calibration";
-
 class CalibratedConversion : public ::testing::Test {
  protected:
-  static CalibrationOptions data() {
-    CalibrationOptions options;
-    options.data = "tests/golden/rank/instruct.json";
-    options.image_root = "tests/golden/rank/images";
-    options.text = kGolden / "text.txt";
-    options.text_windows = 3;
-    options.text_tokens = 12;
-    options.batch_size = 4;
-    return options;
-  }
+  static CalibrationOptions data() { return test::golden_calibration(4); }
   ConversionOptions whitened(const std::string& model, const std::string& out = "out") const {
     ConversionOptions options = test::golden_conversion(model, dir_ / out);
     options.statistics.calibration = data();

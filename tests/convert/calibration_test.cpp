@@ -27,16 +27,7 @@ constexpr test::Tolerance kDivergences{1e-7, 1e-4};
 
 class Calibration : public ::testing::Test {
  protected:
-  static CalibrationOptions data() {
-    CalibrationOptions options;
-    options.data = "tests/golden/rank/instruct.json";
-    options.image_root = "tests/golden/rank/images";
-    options.text = kGolden / "text.txt";
-    options.text_windows = 3;
-    options.text_tokens = 12;
-    options.batch_size = 3;
-    return options;
-  }
+  static CalibrationOptions data() { return test::golden_calibration(3); }
   static fs::path model(const std::string& name) { return test::golden_dir() / "models" / name; }
   static CalibrationSet load(const std::string& name, const CalibrationOptions& options) {
     const Checkpoint checkpoint = Checkpoint::open(model(name));

@@ -17,6 +17,17 @@ ConversionOptions golden_conversion(const std::string& model, const fs::path& ou
   return options;
 }
 
+CalibrationOptions golden_calibration(std::int64_t batch_size) {
+  CalibrationOptions options;
+  options.data = "tests/golden/rank/instruct.json";
+  options.image_root = "tests/golden/rank/images";
+  options.text = "tests/golden/calibration/text.txt";
+  options.text_windows = 3;
+  options.text_tokens = 12;
+  options.batch_size = batch_size;
+  return options;
+}
+
 at::Tensor golden_logits(const fs::path& model,
                          const std::string& prompt,
                          const LoadOptions& options) {

@@ -16,6 +16,8 @@ namespace vmla::test {
 
 // A conversion of tests/golden/models/NAME in fp32: high, R 8, joint, r 4.
 ConversionOptions golden_conversion(const std::string& model, const fs::path& output);
+// Calibration on the conversations of tests/golden/rank and the text of tests/golden/calibration.
+CalibrationOptions golden_calibration(std::int64_t batch_size);
 // Logits [S, V] of a prompt of tests/golden/models (one, two, text).
 at::Tensor golden_logits(const fs::path& model,
                          const std::string& prompt = "one",
