@@ -31,4 +31,22 @@ void add_calibration_options(CLI::App& verb, CalibrationOptions& o) {
       verb, "--calibration_seed", o.seed, "N", "which samples are chosen; 0: the first, in order");
 }
 
+void add_distillation_options(CLI::App& verb, DistillOptions& o) {
+  add_value(verb,
+            "--distill_steps",
+            o.steps,
+            "N",
+            "optimizer steps of all factors towards the source's next-token distribution");
+  add_value(verb,
+            "--distill_learning_rate",
+            o.learning_rate,
+            "X",
+            "of these steps, times each tensor's root mean square");
+  add_value(verb,
+            "--distill_batch_size",
+            o.batch_size,
+            "N",
+            "conversations of such a step, beside half as many windows of text");
+}
+
 }  // namespace vmla

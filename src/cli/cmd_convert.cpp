@@ -54,6 +54,12 @@ void refuse_foreign_flags(const ConvertOptions& options, bool best) {
           flag,
           best ? "another recipe than best, which chooses by itself" : "--recipe best beside it");
   }
+  for (const char* flag : {"distill_learning_rate", "distill_batch_size"}) {
+    check(options.given.count(flag) == 0 || options.conversion.distillation.steps != 0,
+          ErrorKind::Usage,
+          "--{}: expected --distill_steps beside it",
+          flag);
+  }
 }
 
 BestOptions best_options(const ConvertOptions& options) {
@@ -69,6 +75,7 @@ BestOptions best_options(const ConvertOptions& options) {
   out.overwrite = options.conversion.overwrite;
   out.cancel = options.conversion.cancel;
   out.calibration = options.calibration;
+  out.distillation = options.conversion.distillation;
   out.steps = options.best.steps;
   out.steps.layout = parse_rope_layout(options.best.rope_layout);
   out.floor_share = options.best.floor_share;
@@ -204,6 +211,7 @@ void add_convert_command(CLI::App& program) {
             "how a budget is spread over layers: uniform, greedy or curves (measured; best)");
   add_calibration_options(*verb, options->calibration);
   options->statistics.add(*verb);
+  add_distillation_options(*verb, conversion.distillation);
   add_best_options(*verb, options->best);
   add_switch(*verb, "--overwrite", conversion.overwrite, "replace a model in --output_dir");
   add_output_options(*verb, options->output);

@@ -41,6 +41,7 @@ struct ConvertedLayers {
   std::vector<at::Tensor> kept;
   std::vector<LayerReport> reports;
   std::optional<NextTokenAgreement> agreement;
+  std::optional<DistillationReport> distillation;
 };
 
 class BestConversion {
@@ -54,6 +55,7 @@ class BestConversion {
     check(options.calibration.given(),
           ErrorKind::Usage,
           "recipe best: expected --calibration_data or --calibration_text");
+    check_distillation(options.distillation, options.calibration);
     const AttentionShape shape = attention_shape();
     full_ = 2 * shape.kv_heads * shape.head_dim;
     mean_ = static_cast<std::int64_t>(std::floor(options.kv_budget * static_cast<double>(full_)));
@@ -67,10 +69,12 @@ class BestConversion {
   }
 
   ConvertedLayers run() {
-    const CalibrationSet set =
+    CalibrationSet set =
         CalibrationSet::load(options_.model, model_.config(), options_.calibration);
     for (const SampleProblem& problem : set.problems())
       log_warning("sample {} is left out: {}", problem.id, problem.reason);
+    std::optional<CalibrationSet> held_out;
+    if (options_.distillation.steps > 0) held_out = set.hold_out();
     model_.load_inputs();
     CalibrationStream source(model_, set);
     model_.release_inputs();
@@ -81,13 +85,14 @@ class BestConversion {
                     CalibrationSet::load(options_.model, model_.config(), options_.report_data),
                     options_.device);
     }
-    CalibrationStream converted = source;
+    ConversionProbe* const watched = probe ? &*probe : nullptr;
     ConvertedLayers out;
-    Progress progress("convert", model_.layers(), "layer");
-    for (std::int64_t i = 0; i < model_.layers() && !is_cancelled(options_); ++i) {
-      convert_layer(i, source, converted, probe ? &*probe : nullptr, out);
-      model_.release_layer(i);
-      progress.advance();
+    std::vector<std::unique_ptr<Attention>> attentions =
+        convert_layers(std::move(source), held_out ? nullptr : watched, out);
+    if (held_out && !is_cancelled(options_)) {
+      out.distillation = distill(source_, set, *held_out, attentions, distill_options());
+      for (std::int64_t i = 0; i < model_.layers() && !is_cancelled(options_); ++i)
+        store_layer(i, *attentions[static_cast<std::size_t>(i)], watched, out);
     }
     if (probe && !is_cancelled(options_)) out.agreement = probe->finish();
     return out;
@@ -102,6 +107,35 @@ class BestConversion {
   bool is_shared() const { return options_.steps.layout == RopeLayout::Shared; }
   // A pair and a latent number, for all heads or for each.
   std::int64_t least_budget() const { return is_shared() ? 3 : 3 * attention_shape().kv_heads; }
+
+  DistillOptions distill_options() const {
+    DistillOptions out = options_.distillation;
+    out.seed = options_.calibration.seed;
+    out.samples_at_a_time = options_.calibration.batch_size;
+    out.device = options_.device;
+    out.cancel = options_.cancel;
+    return out;
+  }
+
+  // To be distilled, the layers are returned; else they are stored one by one.
+  std::vector<std::unique_ptr<Attention>> convert_layers(CalibrationStream source,
+                                                         ConversionProbe* probe,
+                                                         ConvertedLayers& out) {
+    std::vector<std::unique_ptr<Attention>> attentions;
+    CalibrationStream converted = source;
+    Progress progress("convert", model_.layers(), "layer");
+    for (std::int64_t i = 0; i < model_.layers() && !is_cancelled(options_); ++i) {
+      std::unique_ptr<Attention> attention = convert_layer(i, source, converted, out);
+      model_.release_layer(i);
+      if (options_.distillation.steps > 0) {
+        attentions.push_back(std::move(attention));
+      } else {
+        store_layer(i, *attention, probe, out);
+      }
+      progress.advance();
+    }
+    return attentions;
+  }
 
   void choose_budgets(const CalibrationStream& source) {
     budgets_.assign(static_cast<std::size_t>(model_.layers()), mean_);
@@ -171,11 +205,10 @@ class BestConversion {
         attention, moments, options_.steps, budgets_[static_cast<std::size_t>(index)]);
   }
 
-  void convert_layer(std::int64_t index,
-                     CalibrationStream& source,
-                     CalibrationStream& converted,
-                     ConversionProbe* probe,
-                     ConvertedLayers& out) {
+  std::unique_ptr<Attention> convert_layer(std::int64_t index,
+                                           CalibrationStream& source,
+                                           CalibrationStream& converted,
+                                           ConvertedLayers& out) {
     const Stopwatch watch;
     DecoderLayer& layer = model_.layer(index);
     const RecipeSteps& steps = options_.steps;
@@ -194,10 +227,25 @@ class BestConversion {
         return forward_with(layer, *result.attention, batch.hidden, batch.context());
       });
     }
-    std::optional<AttentionErrors> errors;
-    if (probe != nullptr) errors = probe->add_layer(index, *result.attention, result.kept);
+    out.shared.push_back(std::move(result.shared));
+    out.kept.push_back(std::move(result.kept));
+    LayerReport& report = out.reports.emplace_back();
+    report.chosen = result.chosen;
+    report.seconds = watch.seconds();
+    return std::move(result.attention);
+  }
+
+  // Measures and stores what the layer has become.
+  void store_layer(std::int64_t index,
+                   Attention& attention,
+                   ConversionProbe* probe,
+                   ConvertedLayers& out) const {
+    if (probe != nullptr) {
+      const auto at = static_cast<std::size_t>(index);
+      out.reports[at].attention = probe->add_layer(index, attention, out.kept[at]);
+    }
     AttentionWeights& stored = out.weights.emplace_back();
-    for (const auto& [name, tensor] : weights_of(*result.attention)) {
+    for (const auto& [name, tensor] : weights_of(attention)) {
       check(at::isfinite(tensor).all().item<bool>(),
             ErrorKind::Numeric,
             "layer {}: {}: expected finite numbers, got NaN or infinity",
@@ -205,12 +253,6 @@ class BestConversion {
             name);
       stored[name] = tensor.to(at::kCPU, options_.dtype);
     }
-    out.shared.push_back(std::move(result.shared));
-    out.kept.push_back(std::move(result.kept));
-    LayerReport& report = out.reports.emplace_back();
-    report.chosen = result.chosen;
-    report.attention = errors;
-    report.seconds = watch.seconds();
   }
 
   const Checkpoint& source_;
@@ -266,6 +308,8 @@ Json target_config(const Checkpoint& source,
   }
   ours["factorization"] = recipe_json(options).at("factorization");
   ours["recipe"] = "best";
+  if (layers.distillation && layers.distillation->kept())
+    ours["distill_steps"] = layers.distillation->best_step;
   ours["source"] = options.source_name.empty()
                        ? absolute_path(options.model.string()).filename().string()
                        : options.source_name;
@@ -308,6 +352,7 @@ ConversionReport convert_best(const BestOptions& options) {
   Json config = target_config(source, conversion, layers, options);
   report.layers = layers.reports;
   report.agreement = layers.agreement;
+  report.distillation = layers.distillation;
   report.source = config.at("vlm_mla").at("source").get<std::string>();
   fill_report(report, source, conversion, options);
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "convert/calibration_data.h"
+#include "convert/distillation.h"
 #include "convert/recipe_steps.h"
 #include "convert/report.h"
 
@@ -20,9 +21,10 @@ struct BestOptions {
   CalibrationOptions calibration;
   CalibrationOptions report_data;  // held out; the report then compares the two models on it
   RecipeSteps steps;
-  bool curves = true;         // spread the budget over layers by measured curves
-  double floor_share = 0.0;   // least budget of a layer, of the mean; 0: 0.5, 0.75 below 15 %
-  std::int64_t rope_dim = 0;  // R of RopeLayout::PerHead; 0: by what is lost
+  DistillOptions distillation;  // as ConversionOptions'
+  bool curves = true;           // spread the budget over layers by measured curves
+  double floor_share = 0.0;     // least budget of a layer, of the mean; 0: 0.5, 0.75 below 15 %
+  std::int64_t rope_dim = 0;    // R of RopeLayout::PerHead; 0: by what is lost
   at::ScalarType dtype = at::kBFloat16;  // of every tensor of the output
   at::Device device = at::kCPU;
   bool overwrite = false;

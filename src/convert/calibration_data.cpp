@@ -31,6 +31,21 @@ std::vector<std::int64_t> choice(std::int64_t count, std::uint64_t seed) {
   return order;
 }
 
+// Moves some of the elements out, evenly.
+template <typename T>
+std::vector<T> held_out_of(std::vector<T>& all) {
+  const std::size_t count = all.size();
+  const std::size_t wanted = std::min(std::clamp<std::size_t>(count / 10, 4, 64), count / 3);
+  std::vector<T> out, rest;
+  for (std::size_t i = 0; i < count; ++i) {
+    // The middle of each of `wanted` equal parts.
+    const bool taken = out.size() < wanted && i == (2 * out.size() + 1) * count / (2 * wanted);
+    (taken ? out : rest).push_back(std::move(all[i]));
+  }
+  all = std::move(rest);
+  return out;
+}
+
 std::int64_t batches_of(std::size_t samples, std::int64_t size) {
   return (static_cast<std::int64_t>(samples) + size - 1) / size;
 }
@@ -52,6 +67,22 @@ CalibrationSet CalibrationSet::load(const fs::path& model,
   check(set.batches() > 0, ErrorKind::Usage, "calibration: expected data or text, got neither");
   set.hash_content();
   return set;
+}
+
+CalibrationSet CalibrationSet::hold_out() {
+  CalibrationSet out;
+  out.processor_ = processor_;
+  out.batch_size_ = batch_size_;
+  out.pad_id_ = pad_id_;
+  out.samples_ = held_out_of(samples_);
+  out.windows_ = held_out_of(windows_);
+  check(out.batches() > 0,
+        ErrorKind::Usage,
+        "distill_steps: expected 3 or more calibration samples, of which some are held out, got {}",
+        conversations() + text_windows());
+  hash_content();
+  out.hash_content();
+  return out;
 }
 
 void CalibrationSet::add_conversations(const ModelConfig& config,

@@ -35,8 +35,14 @@ const CalibrationSet& ConversionStatistics::set() {
     set_ = CalibrationSet::load(options_.model, config_, options_.statistics.calibration);
     for (const SampleProblem& problem : set_->problems())
       log_warning("sample {} is left out: {}", problem.id, problem.reason);
+    if (options_.distillation.steps > 0) held_out_ = set_->hold_out();
   }
   return *set_;
+}
+
+const CalibrationSet& ConversionStatistics::held_out() {
+  set();
+  return held_out_.value();
 }
 
 const Moments& ConversionStatistics::moments() {

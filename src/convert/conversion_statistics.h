@@ -22,7 +22,8 @@ class ConversionStatistics {
       : source_(source), config_(config), options_(options) {}
 
   bool given() const { return options_.statistics.calibration.given(); }
-  const CalibrationSet& set();
+  const CalibrationSet& set();  // without what a distillation holds out
+  const CalibrationSet& held_out();
   // uint8 [L, K, D] of a rank-based selection: "2-norm" or "kl".
   at::Tensor ranks(const std::string& version);
   // Fresh inputs for one walk through the layers; null for a factorisation of the weights alone.
@@ -37,7 +38,7 @@ class ConversionStatistics {
   const Checkpoint& source_;
   const ModelConfig& config_;
   const ConversionOptions& options_;
-  std::optional<CalibrationSet> set_;
+  std::optional<CalibrationSet> set_, held_out_;
   std::optional<Moments> moments_;
 };
 

@@ -97,6 +97,7 @@ ConversionReport convert_checkpoint(const ConversionOptions& given) {
   const at::NoGradGuard no_grad;
   const Stopwatch watch;
   check_statistics(given);
+  check_distillation(given.distillation, given.statistics.calibration);
   const Checkpoint source = Checkpoint::open(given.model);
   check_output_dir(given.model, given.output_dir, given.overwrite);
   ConversionOptions options = given;
@@ -131,7 +132,6 @@ ConversionReport convert_checkpoint(const ConversionOptions& given) {
   AtomicDirectory directory(options.output_dir, options.overwrite);
   copy_sidecar_files(source.dir(), directory.path());
   ConvertedOutput output(directory.path(), plan.specs, source.name_style());
-  Progress progress("convert", plan.source.text.num_hidden_layers, "layer");
   const auto write = [&](std::int64_t i, ConvertedLayer& layer) {
     for (const auto& [name, tensor] : layer.tensors)
       output.write(attention_prefix(i) + name, tensor);
@@ -140,15 +140,24 @@ ConversionReport convert_checkpoint(const ConversionOptions& given) {
       layer.report.latent_dims = latents.key + latents.value;
     }
     report.layers.push_back(layer.report);
-    progress.advance();
   };
-  convert_layers(converter,
-                 plan,
-                 options,
-                 statistics,
-                 options.statistics.sequential,
-                 probe ? &*probe : nullptr,
-                 write);
+  ConversionProbe* const watched = probe ? &*probe : nullptr;
+  if (options.distillation.steps > 0) {
+    report.distillation =
+        convert_distilled_layers(source, converter, plan, options, statistics, watched, write);
+  } else {
+    Progress progress("convert", plan.source.text.num_hidden_layers, "layer");
+    convert_layers(converter,
+                   plan,
+                   options,
+                   statistics,
+                   options.statistics.sequential,
+                   watched,
+                   [&](std::int64_t i, ConvertedLayer& layer) {
+                     write(i, layer);
+                     progress.advance();
+                   });
+  }
   output.copy_rest(source, options.cancel);
   if (is_cancelled(options)) {
     report.cancelled = true;
@@ -159,6 +168,8 @@ ConversionReport convert_checkpoint(const ConversionOptions& given) {
   if (plan.ranks.defined()) write_rank_file(directory.path() / kRopeRanksFile, plan.ranks);
   report.weight_bytes_after = static_cast<std::int64_t>(output.bytes());
   Json json = plan.config;
+  if (report.distillation && report.distillation->kept())
+    json["vlm_mla"]["distill_steps"] = report.distillation->best_step;
   json["vlm_mla"]["report"] = report.summary();
   write_json(directory.path() / "config.json", json);
   write_json(directory.path() / "conversion_report.json", report.json(/*with_times=*/false));

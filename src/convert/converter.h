@@ -9,6 +9,7 @@
 
 #include "base/files.h"
 #include "convert/calibration_data.h"
+#include "convert/distillation.h"
 #include "convert/modality_weight.h"
 #include "convert/report.h"
 #include "nn/mla_attention.h"
@@ -53,6 +54,9 @@ struct ConversionOptions {
   bool rope_dim_given = false;  // with kv_budget: R is as given, r follows; or the other way round
   bool low_rank_given = false;
   StatisticsOptions statistics;
+  // Of the converted factors, on the calibration data. Steps, rate and batch size; the rest of it
+  // follows from the other options.
+  DistillOptions distillation;
   std::string recipe;                    // stored in the output
   bool is_gqa2mha2mla = false;           // K and V are repeated to H heads first, then all is MHA
   at::ScalarType dtype = at::kBFloat16;  // of every tensor of the output

@@ -49,15 +49,16 @@ ConvertedLayer LayerConverter::convert(std::int64_t layer, const at::Tensor& roo
 }
 
 std::unique_ptr<MlaAttention> LayerConverter::attention(std::int64_t layer,
-                                                        const ConvertedLayer& converted) const {
+                                                        const ConvertedLayer& converted,
+                                                        at::ScalarType rounded_to) const {
   auto out = std::make_unique<MlaAttention>(plan_.shapes[static_cast<std::size_t>(layer)],
                                             kept(layer).to(options_.device));
   AttentionWeights weights;
-  for (const auto& [name, tensor] : converted.tensors) weights[name] = tensor.to(options_.dtype);
+  for (const auto& [name, tensor] : converted.tensors) weights[name] = tensor.to(rounded_to);
   const std::string output = attention_prefix(layer) + "o_proj";
-  weights["o_proj.weight"] = source_.tensor(output + ".weight").to(options_.dtype);
+  weights.try_emplace("o_proj.weight", source_.tensor(output + ".weight").to(rounded_to));
   if (plan_.shape.attention.out_bias)
-    weights["o_proj.bias"] = source_.tensor(output + ".bias").to(options_.dtype);
+    weights.try_emplace("o_proj.bias", source_.tensor(output + ".bias").to(rounded_to));
   set_weights(*out, weights, at::kFloat, options_.device);
   return out;
 }

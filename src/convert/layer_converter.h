@@ -20,9 +20,11 @@ class LayerConverter {
 
   // root as in FactorMetric. Errors name the layer.
   ConvertedLayer convert(std::int64_t layer, const at::Tensor& root) const;
-  // As it will be stored, in float32 on the options' device.
+  // In float32 on the options' device, rounded to a dtype first: to that of the output, it is as it
+  // will be stored. o_proj is the source's unless converted has one.
   std::unique_ptr<MlaAttention> attention(std::int64_t layer,
-                                          const ConvertedLayer& converted) const;
+                                          const ConvertedLayer& converted,
+                                          at::ScalarType rounded_to) const;
   SplitRows rows(std::int64_t layer) const;
   at::Tensor kept(std::int64_t layer) const;  // int64 [K, R]
   // Lets the source's pages go.

@@ -2,63 +2,15 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
-#include <cmath>
-#include <numbers>
-#include <string>
 
 #include "convert/attention_weights.h"
 #include "convert/output_refit.h"
-#include "data/sample_order.h"
+#include "convert/sample_cycle.h"
 
 namespace vmla {
 namespace {
-
-struct Moments {
-  at::Tensor* tensor;
-  double learning_rate;
-  at::Tensor first, second;
-};
-
-std::vector<Moments> fitted_parameters(Attention& attention, double learning_rate) {
-  ParameterList parameters;
-  attention.collect("", parameters);
-  std::vector<Moments> out;
-  for (const NamedParameter& parameter : parameters) {
-    if (parameter.name.ends_with(".bias") || parameter.name == ".q_proj.weight") continue;
-    const at::Tensor& t = *parameter.tensor;
-    const double rms = t.square().mean().sqrt().item<double>();
-    out.push_back({parameter.tensor, learning_rate * rms, at::zeros_like(t), at::zeros_like(t)});
-    parameter.tensor->requires_grad_(true);
-  }
-  return out;
-}
-
-double schedule(std::int64_t step, const FitOptions& o) {
-  const double warmup = static_cast<double>(std::min(o.warmup_steps, o.steps / 2));
-  const double at = static_cast<double>(step);
-  if (at < warmup) return (at + 1) / (warmup + 1);
-  const double done = (at - warmup) / std::max(1.0, static_cast<double>(o.steps) - warmup);
-  return o.final_share + (1 - o.final_share) * 0.5 * (1 + std::cos(std::numbers::pi * done));
-}
-
-void adam_step(std::vector<Moments>& parameters,
-               std::int64_t step,
-               double scale,
-               const FitOptions& o) {
-  const at::NoGradGuard no_grad;
-  const double first_bias = 1 - std::pow(o.beta1, static_cast<double>(step + 1));
-  const double second_bias = 1 - std::pow(o.beta2, static_cast<double>(step + 1));
-  for (Moments& p : parameters) {
-    at::Tensor& gradient = p.tensor->mutable_grad();
-    if (!gradient.defined()) continue;
-    p.first.mul_(o.beta1).add_(gradient, 1 - o.beta1);
-    p.second.mul_(o.beta2).addcmul_(gradient, gradient, 1 - o.beta2);
-    const at::Tensor spread = (p.second / second_bias).sqrt_().add_(1e-12);
-    p.tensor->addcdiv_(p.first, spread, -p.learning_rate * scale / first_bias);
-    gradient = at::Tensor();
-  }
-}
 
 // sum over real tokens of |error|^2, and how many tokens there are.
 std::pair<at::Tensor, at::Tensor> squared_error(const Attention& attention,
@@ -68,22 +20,18 @@ std::pair<at::Tensor, at::Tensor> squared_error(const Attention& attention,
   return {(error.square().sum(-1) * real).sum(), real.sum()};
 }
 
-// Batches of one kind, again and again in a new order each time round.
+// Batches of one kind, in turn.
 class Rotation {
  public:
   Rotation(std::vector<const LayerSample*> samples, std::uint64_t seed)
-      : samples_(std::move(samples)), seed_(seed) {}
+      : samples_(std::move(samples)), cycle_(static_cast<std::int64_t>(samples_.size()), seed) {}
 
   // As many batches as hold `wanted` samples, at least one; none when there are none.
   std::vector<const LayerSample*> next(std::int64_t wanted) {
     std::vector<const LayerSample*> out;
     std::int64_t rows = 0;
     while (!samples_.empty() && rows < wanted && out.size() < samples_.size()) {
-      if (position_ % samples_.size() == 0) {
-        order_ = shuffled_order(static_cast<std::int64_t>(samples_.size()), seed_++);
-      }
-      const auto index = static_cast<std::size_t>(order_[position_++ % samples_.size()]);
-      out.push_back(samples_[index]);
+      out.push_back(samples_[static_cast<std::size_t>(cycle_.next())]);
       rows += out.back()->x.size(0);
     }
     return out;
@@ -91,9 +39,7 @@ class Rotation {
 
  private:
   std::vector<const LayerSample*> samples_;
-  std::uint64_t seed_;
-  std::size_t position_ = 0;
-  std::vector<std::int64_t> order_;
+  SampleCycle cycle_;
 };
 
 std::vector<const LayerSample*> of_kind(const std::vector<LayerSample>& samples, bool is_text) {
@@ -123,7 +69,8 @@ void fit_layer(Attention& attention,
   if (options.steps <= 0) return;
   // Adam does not see the loss's unit but through its epsilon.
   const double unit = std::max(layer_error(attention, samples).target, 1e-30);
-  std::vector<Moments> parameters = fitted_parameters(attention, options.learning_rate);
+  FactorOptimizer optimizer(options);
+  optimizer.add(attention);
   Rotation text(of_kind(samples, true), options.seed),
       conversations(of_kind(samples, false), options.seed + 1000);
   {
@@ -132,10 +79,10 @@ void fit_layer(Attention& attention,
       if (options.cancel != nullptr && *options.cancel) break;
       backward_mean(attention, text.next(options.windows), unit);
       backward_mean(attention, conversations.next(options.conversations), unit);
-      adam_step(parameters, step, schedule(step, options), options);
+      optimizer.step();
     }
   }
-  for (Moments& p : parameters) *p.tensor = p.tensor->detach();
+  optimizer.release();
 }
 
 LayerError layer_error(const Attention& attention, const std::vector<LayerSample>& samples) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <vector>
 
+#include "convert/factor_optimizer.h"
 #include "nn/attention.h"
 
 namespace vmla {
@@ -21,14 +22,9 @@ struct LayerSample {
   bool is_text = false;
 };
 
-struct FitOptions {
-  std::int64_t steps = 100;
+struct FitOptions : FactorSchedule {
   std::int64_t windows = 8;         // text windows of a step
   std::int64_t conversations = 16;  // of a step
-  double learning_rate = 0.01;      // times each tensor's root mean square
-  double beta1 = 0.9, beta2 = 0.95;
-  std::int64_t warmup_steps = 10;
-  double final_share = 0.02;  // of the learning rate, after the cosine
   std::uint64_t seed = 1;
   const std::atomic<bool>* cancel = nullptr;
 };

@@ -2,7 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include "base/progress.h"
 #include "base/stopwatch.h"
+#include "convert/attention_weights.h"
+#include "convert/distillation.h"
 #include "convert/factorize.h"
 #include "convert/rank_allocation.h"
 
@@ -37,7 +40,7 @@ void convert_layers(const LayerConverter& converter,
     const Stopwatch watch;
     ConvertedLayer layer = converter.convert(i, statistics.root(inputs.get(), i));
     if (probe != nullptr || (inputs != nullptr && sequential)) {
-      const auto attention = converter.attention(i, layer);
+      const auto attention = converter.attention(i, layer, options.dtype);
       if (probe != nullptr)
         layer.report.attention = probe->add_layer(i, *attention, converter.kept(i));
       if (inputs != nullptr && sequential) inputs->converted(i, *attention);
@@ -46,6 +49,57 @@ void convert_layers(const LayerConverter& converter,
     sink(i, layer);
     converter.forget(i);
   }
+}
+
+DistillationReport convert_distilled_layers(const Checkpoint& source,
+                                            const LayerConverter& converter,
+                                            const ConversionPlan& plan,
+                                            const ConversionOptions& options,
+                                            ConversionStatistics& statistics,
+                                            ConversionProbe* probe,
+                                            const LayerSink& sink) {
+  const StatisticsOptions& s = options.statistics;
+  std::vector<ConvertedLayer> layers;
+  std::vector<std::unique_ptr<Attention>> attentions;
+  {
+    Progress progress("convert", plan.source.text.num_hidden_layers, "layer");
+    convert_layers(converter,
+                   plan,
+                   options,
+                   statistics,
+                   s.sequential,
+                   /*probe=*/nullptr,
+                   [&](std::int64_t i, ConvertedLayer& layer) {
+                     attentions.push_back(converter.attention(i, layer, at::kFloat));
+                     layers.push_back(std::move(layer));
+                     progress.advance();
+                   });
+  }
+  if (is_cancelled(options)) return {};
+  DistillOptions distillation = options.distillation;
+  distillation.answer_weight = s.image_weight;
+  distillation.seed = s.calibration.seed;
+  distillation.samples_at_a_time = s.calibration.batch_size;
+  distillation.device = options.device;
+  distillation.cancel = options.cancel;
+  DistillationReport report =
+      distill(source, statistics.set(), statistics.held_out(), attentions, distillation);
+  for (std::size_t i = 0; i < layers.size() && !is_cancelled(options); ++i) {
+    const auto index = static_cast<std::int64_t>(i);
+    if (report.kept()) {
+      layers[i].tensors.clear();
+      for (const auto& [name, tensor] : weights_of(*attentions[i]))
+        layers[i].tensors.emplace_back(name, tensor.to(at::kCPU));
+    }
+    attentions[i].reset();
+    if (probe != nullptr) {
+      layers[i].report.attention = probe->add_layer(
+          index, *converter.attention(index, layers[i], options.dtype), converter.kept(index));
+    }
+    sink(index, layers[i]);
+    converter.forget(index);
+  }
+  return report;
 }
 
 std::vector<LayerLatents> allocate_latents(const LayerConverter& converter,

@@ -20,6 +20,16 @@ void convert_layers(const LayerConverter& converter,
                     ConversionProbe* probe,
                     const LayerSink& sink);
 
+// The same, then the source's distribution distilled into the layers, which reach the probe and the
+// sink at the end: as they were where that did not help, else whole, o_proj included.
+DistillationReport convert_distilled_layers(const Checkpoint& source,
+                                            const LayerConverter& converter,
+                                            const ConversionPlan& plan,
+                                            const ConversionOptions& options,
+                                            ConversionStatistics& statistics,
+                                            ConversionProbe* probe,
+                                            const LayerSink& sink);
+
 // Latents by RankAllocation::Greedy whose sum is that of the plan's.
 std::vector<LayerLatents> allocate_latents(const LayerConverter& converter,
                                            const ConversionPlan& plan,

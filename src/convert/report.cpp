@@ -129,6 +129,7 @@ Json ConversionReport::json(bool with_times) const {
   out.update(summary());
   out["weight_bytes"] = {{"before", weight_bytes_before}, {"after", weight_bytes_after}};
   if (agreement) out["next_token"] = agreement->json();
+  if (distillation) out["distillation"] = distillation->json();
   out["layers"] = Json::array();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     Json layer = {{"layer", i}};
@@ -160,6 +161,7 @@ Json ConversionReport::json(bool with_times) const {
 std::string ConversionReport::text() const {
   std::string out = has_chosen_widths() ? chosen_table(layers) : error_table(layers);
   if (!layers.empty() && layers.front().attention) out += attention_table(layers);
+  if (distillation) out += distillation->text();
   if (agreement) {
     out += agreement_line("text", agreement->text);
     out += agreement_line("answers", agreement->answers);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "convert/distillation_report.h"
 
 namespace vmla {
 
@@ -62,7 +63,8 @@ struct ConversionReport {
   std::int64_t latent_dims = 0;  // C; 0 without a low-rank latent
   std::vector<LayerReport> layers;
   std::optional<NextTokenAgreement> agreement;
-  std::int64_t kv_bytes_per_token_before = 0;  // over all layers, in the dtype of the output
+  std::optional<DistillationReport> distillation;  // the layers' errors are from before
+  std::int64_t kv_bytes_per_token_before = 0;      // over all layers, in the dtype of the output
   std::int64_t kv_bytes_per_token_after = 0;
   std::int64_t weight_bytes_before = 0;
   std::int64_t weight_bytes_after = 0;

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "nn/checkpointing.h"
 #include "nn/mask.h"
-#include "train/checkpointing.h"
 
 namespace vmla {
 namespace {
@@ -40,6 +40,7 @@ at::Tensor forward_hidden(const Vlm& model, const DeviceBatch& batch, bool gradi
                            .view_as(input.embeddings);
   }
   input.key_mask = batch.key_mask;
+  input.image = model.image_mask(batch.input_ids);
   input.positions =
       batch.key_mask.defined()
           ? positions_from_mask(batch.key_mask)

@@ -98,6 +98,58 @@ TEST(ConvertVerb, ARecipeAndABudgetAreEnough) {
   EXPECT_FALSE(fs::exists(out + "2"));
 }
 
+TEST(ConvertVerb, Distills) {
+  const TempDir dir;
+  const std::string out = (dir / "out").string();
+  const std::vector<std::string> data{"--calibration_data",
+                                      kRankData + "/instruct.json",
+                                      "--image_root",
+                                      kRankData + "/images",
+                                      "--calibration_cache",
+                                      (dir / "cache").string()};
+  const auto convert = [&](const std::vector<std::string>& more, bool with_data = true) {
+    auto arguments = convert_arguments(out, more);
+    if (with_data) arguments.insert(arguments.end(), data.begin(), data.end());
+    return run_vlm_mla(arguments);
+  };
+  const CommandResult result = convert({"--recipe",
+                                        "best",
+                                        "--kv_budget",
+                                        "12.5%",
+                                        "--fit_steps",
+                                        "0",
+                                        "--distill_steps",
+                                        "20",
+                                        "--distill-batch-size",
+                                        "4",
+                                        "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json told = parse_json(result.out, "stdout").at("distillation");
+  EXPECT_EQ(told.at("steps"), 20);
+  EXPECT_EQ(told.at("learning_rate"), 0.01);
+  EXPECT_EQ(told.at("held_out_kl").at("answers").at("samples"), 2);
+  const Json trained = told.at("trained_kl").at("answers");
+  EXPECT_LT(trained.at("after").get<double>(), trained.at("before").get<double>());
+  fs::remove_all(out);
+  for (const auto& [more, text] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+           {{"--distill_steps", "-1"}, "distill_steps: expected 0 or more, got -1"},
+           {{"--distill_steps", "5", "--distill_learning_rate", "0"}, "distill_learning_rate"},
+           {{"--distill_steps", "5", "--distill_learning_rate", "nan"}, "distill_learning_rate"},
+           {{"--distill_steps", "5", "--distill_batch_size", "0"}, "distill_batch_size"},
+           {{"--distill_steps", "many"}, "--distill_steps"},
+           {{"--distill_learning_rate", "0.1"}, "expected --distill_steps beside it"}}) {
+    const CommandResult refused = convert(more);
+    EXPECT_EQ(refused.exit_code, 2) << more[0] << ": " << refused.err;
+    EXPECT_NE(refused.err.find(text), std::string::npos) << refused.err;
+    EXPECT_FALSE(fs::exists(out));
+  }
+  for (const std::string recipe : {"original", "best"}) {
+    const CommandResult refused = convert({"--recipe", recipe, "--distill_steps", "5"}, false);
+    EXPECT_EQ(refused.exit_code, 2) << refused.err;
+    EXPECT_NE(refused.err.find("expected --calibration_data"), std::string::npos) << refused.err;
+  }
+}
+
 TEST(RankVerb, Json) {
   const TempDir dir;
   auto arguments = rank_arguments("rank", (dir / "ranks.pth").string());

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include <ATen/ATen.h>
 
 #include "checkpoint/rank_file.h"
@@ -201,6 +203,47 @@ TEST_F(Calibration, SeedsChooseOtherSamples) {
   EXPECT_NE(seventh, first);
   EXPECT_EQ(load("mha", options).content_hash(), seventh);
   EXPECT_EQ(load("mha", options).conversations(), 3);
+}
+
+TEST_F(Calibration, SomeSamplesAreHeldOut) {
+  const auto rows = [](const CalibrationSet& set) {
+    std::multiset<std::string> out;
+    for (std::int64_t b = 0; b < set.batches(); ++b) {
+      const TrainBatch batch = set.batch(b);
+      for (std::int64_t i = 0; i < batch.input_ids.size(0); ++i) {
+        const at::Tensor ids = batch.input_ids[i].masked_select(batch.key_mask[i]);
+        const auto* first = ids.const_data_ptr<std::int64_t>();
+        out.insert(
+            fmt::format("{} {}", set.is_text(b), fmt::join(first, first + ids.size(0), " ")));
+      }
+    }
+    return out;
+  };
+  CalibrationSet set = load("mha", data());
+  const std::string whole_hash = set.content_hash();
+  const auto all = rows(set);
+  const CalibrationSet held_out = set.hold_out();
+  EXPECT_EQ(held_out.conversations(), 2);  // of 7
+  EXPECT_EQ(held_out.text_windows(), 1);   // of 3
+  EXPECT_EQ(set.conversations(), 5);
+  EXPECT_EQ(set.text_windows(), 2);
+  auto together = rows(set);
+  together.merge(rows(held_out));
+  EXPECT_EQ(together, all);
+  EXPECT_NE(set.content_hash(), whole_hash);
+  EXPECT_NE(set.content_hash(), held_out.content_hash());
+  CalibrationOptions many = data();
+  many.text_windows = 50;
+  many.text_tokens = 3;
+  CalibrationSet windows = load("mha", many);
+  const std::int64_t count = windows.text_windows();
+  ASSERT_GE(count, 12);
+  EXPECT_EQ(windows.hold_out().text_windows(), std::max<std::int64_t>(4, count / 10));
+  CalibrationOptions few = data();
+  few.text.clear();
+  few.samples = 2;
+  CalibrationSet two = load("mha", few);
+  EXPECT_TRUE(fails(ErrorKind::Usage, "3 or more calibration samples", [&] { two.hold_out(); }));
 }
 
 TEST_F(Calibration, OneLayerIsInMemoryAtATime) {

@@ -1,4 +1,4 @@
-#include "train/checkpointing.h"
+#include "nn/checkpointing.h"
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
