@@ -50,7 +50,8 @@ GenerationResult Conversation::reply(const ModelInput& prompt,
     session->truncate(reused_);
   }
 
-  const at::Tensor fresh = at::tensor(ids, at::kLong).slice(0, reused_).unsqueeze(0);
+  const at::Tensor fresh =
+      at::tensor(ids, at::kLong).slice(0, reused_).unsqueeze(0).to(model.device());
   at::Tensor features;
   if (prompt.pixel_values.defined()) {
     const std::int64_t images = prompt.pixel_values.size(0);
@@ -60,7 +61,8 @@ GenerationResult Conversation::reply(const ModelInput& prompt,
     const std::int64_t known = total > 0 ? images * (total - to_come) / total : 0;
     if (known < images) features = model.encode_images(prompt.pixel_values.slice(0, known));
   }
-  const at::Tensor logits = session->prefill(model.embed(fresh.to(model.device()), features));
+  const at::Tensor logits =
+      session->prefill(model.embed(fresh, features), {}, model.image_mask(fresh));
   GenerationResult result = generator_.decode(*session, logits, {ids}, options, hooks, watch);
   const auto& made = result.completions.front().output_ids;
   ids_ = ids;

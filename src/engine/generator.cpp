@@ -161,8 +161,9 @@ GenerationResult Generator::generate(const std::vector<ModelInput>& prompts,
   session.expect_tokens(padded.ids.size(1) + options.max_new_tokens);
   const at::Tensor features =
       padded.pixels.defined() ? model_.encode_images(padded.pixels) : at::Tensor();
+  const at::Tensor tokens = padded.ids.to(model_.device());
   const at::Tensor logits =
-      session.prefill(model_.embed(padded.ids.to(model_.device()), features), padded.key_mask);
+      session.prefill(model_.embed(tokens, features), padded.key_mask, model_.image_mask(tokens));
   std::vector<std::vector<std::int64_t>> ids;
   ids.reserve(prompts.size());
   for (const auto& prompt : prompts) ids.push_back(prompt.input_ids);

@@ -57,11 +57,14 @@ at::Tensor Session::note_tokens(std::int64_t count, const at::Tensor& key_mask) 
   return (counted - 1).clamp_min(0);
 }
 
-at::Tensor Session::forward(const at::Tensor& embeddings, const at::Tensor& positions) {
+at::Tensor Session::forward(const at::Tensor& embeddings,
+                            const at::Tensor& positions,
+                            const at::Tensor& image) {
   DecoderInput input;
   input.embeddings = embeddings;
   input.positions = positions;
   if (key_mask_.defined()) input.key_mask = key_mask_.narrow(1, 0, length() + embeddings.size(1));
+  input.image = image;
   input.cache = cache_.get();
   input.cache_mode = options_.cache_mode;
   input.path = options_.path;
@@ -97,7 +100,9 @@ void Session::expect_tokens(std::int64_t more) {
   expected_length_ = length() + more;
 }
 
-at::Tensor Session::append(const at::Tensor& embeddings, const at::Tensor& key_mask) {
+at::Tensor Session::append(const at::Tensor& embeddings,
+                           const at::Tensor& key_mask,
+                           const at::Tensor& image) {
   const c10::InferenceMode guard;
   static_step_.reset();
   const std::int64_t count = embeddings.size(1);
@@ -108,14 +113,18 @@ at::Tensor Session::append(const at::Tensor& embeddings, const at::Tensor& key_m
   std::vector<at::Tensor> hidden;
   for (std::int64_t begin = 0; begin < count; begin += chunk) {
     const std::int64_t end = std::min(begin + chunk, count);
-    hidden.push_back(forward(embeddings.slice(1, begin, end), positions.slice(1, begin, end)));
+    hidden.push_back(forward(embeddings.slice(1, begin, end),
+                             positions.slice(1, begin, end),
+                             image.defined() ? image.slice(1, begin, end) : image));
   }
   return hidden.size() == 1 ? hidden.front() : at::cat(hidden, 1);
 }
 
-at::Tensor Session::prefill(const at::Tensor& embeddings, const at::Tensor& key_mask) {
+at::Tensor Session::prefill(const at::Tensor& embeddings,
+                            const at::Tensor& key_mask,
+                            const at::Tensor& image) {
   const c10::InferenceMode guard;
-  const at::Tensor hidden = append(embeddings, key_mask);
+  const at::Tensor hidden = append(embeddings, key_mask, image);
   at::Tensor last = hidden.select(1, hidden.size(1) - 1);
   if (key_mask.defined()) {
     const at::Tensor place = at::arange(1, hidden.size(1) + 1, hidden.options().dtype(at::kLong));
@@ -137,7 +146,7 @@ at::Tensor Session::step(const at::Tensor& tokens) {
   }
   const at::Tensor embeddings = model_.decoder().embed(tokens.unsqueeze(1));
   const at::Tensor positions = note_tokens(1, {});
-  return model_.decoder().logits(forward(embeddings, positions).select(1, 0)).to(at::kFloat);
+  return model_.decoder().logits(forward(embeddings, positions, {}).select(1, 0)).to(at::kFloat);
 }
 
 void Session::select_rows(const at::Tensor& index) {

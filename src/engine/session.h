@@ -35,12 +35,16 @@ class Session {
   Session(const Vlm& model, std::int64_t batch, const SessionOptions& options = {});
 
   // Appends tokens to all rows. embeddings [B, S, E]; key_mask bool [B, S], false = padding,
-  // undefined = none. Padding may stand anywhere; positions count real tokens only.
-  // -> the normed last hidden states [B, S, E].
-  at::Tensor append(const at::Tensor& embeddings, const at::Tensor& key_mask = {});
+  // undefined = none; image: Vlm::image_mask of the tokens, undefined = all are text. Padding may
+  // stand anywhere; positions count real tokens only. -> the normed last hidden states [B, S, E].
+  at::Tensor append(const at::Tensor& embeddings,
+                    const at::Tensor& key_mask = {},
+                    const at::Tensor& image = {});
   // The same -> fp32 logits [B, V] of each row's last real token.
-  at::Tensor prefill(const at::Tensor& embeddings, const at::Tensor& key_mask = {});
-  // One token a row: tokens int64 [B] -> fp32 logits [B, V].
+  at::Tensor prefill(const at::Tensor& embeddings,
+                     const at::Tensor& key_mask = {},
+                     const at::Tensor& image = {});
+  // One token a row, text: tokens int64 [B] -> fp32 logits [B, V].
   at::Tensor step(const at::Tensor& tokens);
 
   // A hint: so many tokens a row are still to come, so that room is made for them at once.
@@ -59,7 +63,9 @@ class Session {
   ContiguousCache& cache() { return *cache_; }
 
  private:
-  at::Tensor forward(const at::Tensor& embeddings, const at::Tensor& positions);
+  at::Tensor forward(const at::Tensor& embeddings,
+                     const at::Tensor& positions,
+                     const at::Tensor& image);
   at::Tensor note_tokens(std::int64_t count, const at::Tensor& key_mask);
   bool may_step_statically() const;
   bool make_static_step();

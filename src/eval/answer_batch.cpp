@@ -64,16 +64,18 @@ Prefill prefill_rows(const Vlm& model, const BatchRows& rows, const SessionOptio
       heads.push_back(
           at::tensor(at::ArrayRef(group->questions.front().ids).slice(0, prefix), at::kLong));
     }
-    out.session.append(model.embed(at::stack(heads).to(model.device()), features));
+    const at::Tensor head = at::stack(heads).to(model.device());
+    out.session.append(model.embed(head, features), {}, model.image_mask(head));
     if (rows.questions.size() != rows.groups.size()) {
       out.session.select_rows(at::tensor(rows.group_of_row, at::kLong).to(model.device()));
     }
     out.prefix_tokens = static_cast<std::int64_t>(prefix * rows.groups.size());
   }
-  const auto [ids, mask] = padded_suffixes(rows, prefix);
-  out.logits =
-      out.session.prefill(model.embed(ids.to(model.device()), prefix > 0 ? at::Tensor() : features),
-                          mask.to(model.device()));
+  const auto [padded, mask] = padded_suffixes(rows, prefix);
+  const at::Tensor ids = padded.to(model.device());
+  out.logits = out.session.prefill(model.embed(ids, prefix > 0 ? at::Tensor() : features),
+                                   mask.to(model.device()),
+                                   model.image_mask(ids));
   out.suffix_tokens = mask.sum().item<std::int64_t>();
   return out;
 }

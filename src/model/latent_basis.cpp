@@ -66,11 +66,11 @@ void spread_latents(Vlm& model) {
     }
   };
   for (std::size_t layer = 0; layer < model.decoder().layers.size(); ++layer) {
-    const std::string prefix =
-        fmt::format("language_model.model.layers.{}.self_attn.kv_proj.", layer);
-    spread(prefix, "down_kv", {"up_k", "up_v"});
-    spread(prefix, "down_k", {"up_k"});
-    spread(prefix, "down_v", {"up_v"});
+    const std::string prefix = fmt::format("language_model.model.layers.{}.self_attn.", layer);
+    for (const char* own : {"kv_proj.", "kv_proj_img.", "kv_proj_text."})
+      spread(prefix + own, "down_kv", {"up_k", "up_v"});
+    spread(prefix + "kv_proj.", "down_k", {"up_k"});
+    spread(prefix + "kv_proj.", "down_v", {"up_v"});
   }
 }
 

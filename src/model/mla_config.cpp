@@ -82,6 +82,17 @@ std::string rope_layout(const Json& config, const std::string& subject) {
   return layout;
 }
 
+// Whether vlm_mla.modality says "decoupled"; "joint" where it says nothing.
+bool is_decoupled(const Json& vlm_mla, const std::string& subject) {
+  const auto modality = json_value<std::string>(vlm_mla, "modality", "joint", subject);
+  check(modality == "joint" || modality == "decoupled",
+        ErrorKind::Unsupported,
+        "{}: modality: expected joint or decoupled, got {}",
+        subject,
+        modality);
+  return modality == "decoupled";
+}
+
 }  // namespace
 
 MlaShape MlaConfig::layer_shape(const AttentionShape& attention, std::int64_t layer) const {
@@ -90,6 +101,7 @@ MlaShape MlaConfig::layer_shape(const AttentionShape& attention, std::int64_t la
   shape.method = svd_init_method;
   shape.rope_dim = rope.rope_dim;
   shape.latent_dim = low_rank * attention.kv_heads;
+  shape.decoupled = decoupled;
   if (!layer_latents.empty()) {
     const LayerLatents& latents = layer_latents.at(static_cast<std::size_t>(layer));
     shape.latent_dim = latents.key > 0 ? latents.key : latents.value;
@@ -193,6 +205,10 @@ MlaConfig parse_mla_config(const Json& config, const std::string& file) {
   if (rope_layout(config, file + ": vlm_mla") == "shared") {
     const std::string ours = file + ": vlm_mla";
     check_format_version(config.at("vlm_mla"), ours);
+    check(!is_decoupled(config.at("vlm_mla"), ours),
+          ErrorKind::Unsupported,
+          "{}: modality: expected joint for rope_layout shared, got decoupled",
+          ours);
     return parse_shared_config(config.at("vlm_mla"), ours);
   }
   check(config.contains("mha2mla"), ErrorKind::Config, "{}: mha2mla: expected an object", file);
@@ -252,6 +268,12 @@ MlaConfig parse_mla_config(const Json& config, const std::string& file) {
           ours,
           out.rope_ranks);
     if (it->contains("layers")) out.layer_latents = parse_layer_latents(it->at("layers"), ours);
+    out.decoupled = is_decoupled(*it, ours);
+    check(!out.decoupled || out.svd_init_method == SvdMethod::Joint,
+          ErrorKind::Config,
+          "{}: modality: expected svd_init_method joint for decoupled, got {}",
+          ours,
+          svd_method_name(out.svd_init_method));
   }
   return out;
 }

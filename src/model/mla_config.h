@@ -46,6 +46,9 @@ struct MlaConfig {
   // vlm_mla.layers of the layout "per_head": latents that differ from layer to layer, which the
   // Python original does not know. Empty: all are low_rank * K wide.
   std::vector<LayerLatents> layer_latents;
+  // vlm_mla.modality "decoupled": image and text tokens have factors of their own, in the layout of
+  // MHA2MLA-VLM, which the Python original does not know.
+  bool decoupled = false;
 
   // The geometry of a layer otherwise. kv_heads is text_config's num_key_value_heads.
   MlaShape layer_shape(const AttentionShape& attention, std::int64_t layer) const;
@@ -54,7 +57,7 @@ struct MlaConfig {
 // Whether a config.json is that of a converted model.
 bool has_mla_config(const Json& config);
 // Errors: Config (missing or unknown keys, wrong types), Unsupported (is_baseline, a newer
-// vlm_mla.format_version, an unknown rope_layout).
+// vlm_mla.format_version, an unknown rope_layout or modality).
 MlaConfig parse_mla_config(const Json& config, const std::string& subject);
 // Errors: Config when the layers of the layout "shared" do not fit the text model.
 void check_shared_layers(const MlaConfig& config,

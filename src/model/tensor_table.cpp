@@ -62,6 +62,16 @@ std::vector<TensorSpec> mla_tensor_specs(const MlaShape& s, const std::string& p
   std::vector<TensorSpec> specs;
   add_linear(specs, prefix + "q_proj", a.heads * a.head_dim, a.hidden, a.qkv_bias);
   add_linear(specs, prefix + "k_r_proj", a.kv_heads * s.rope_dim, a.hidden, a.qkv_bias);
+  if (s.decoupled) {
+    for (const char* own : {"kv_proj_img.", "kv_proj_text."}) {
+      const std::string name = prefix + own;
+      add_linear(specs, name + "down_kv", s.latent_dim, a.hidden, false);
+      add_linear(specs, name + "up_k", a.kv_heads * s.nope_dim(), s.latent_dim, a.qkv_bias);
+      add_linear(specs, name + "up_v", a.kv_heads * a.head_dim, s.latent_dim, a.qkv_bias);
+    }
+    add_linear(specs, prefix + "o_proj", a.hidden, a.heads * a.head_dim, a.out_bias);
+    return specs;
+  }
   if (s.joint()) {
     add_linear(specs, prefix + "kv_proj.down_kv", s.latent_dim, a.hidden, false);
   } else {

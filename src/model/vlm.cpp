@@ -4,8 +4,8 @@
 
 #include <utility>
 
+#include "nn/decoupled_mla_attention.h"
 #include "nn/mask.h"
-#include "nn/mla_attention.h"
 #include "nn/shared_mla_attention.h"
 
 namespace vmla {
@@ -35,9 +35,8 @@ Vlm::Vlm(ModelConfig config,
           config_.mla->shared_shape(text.attention_shape(), i),
           rope_dims.at(static_cast<std::size_t>(i)).to(device));
     } else if (config_.mla) {
-      layer.self_attn =
-          std::make_unique<MlaAttention>(config_.mla->layer_shape(text.attention_shape(), i),
-                                         rope_dims.at(static_cast<std::size_t>(i)).to(device));
+      layer.self_attn = make_mla_attention(config_.mla->layer_shape(text.attention_shape(), i),
+                                           rope_dims.at(static_cast<std::size_t>(i)).to(device));
     } else {
       layer.self_attn = std::make_unique<MhaAttention>(text.attention_shape());
     }
@@ -77,6 +76,10 @@ at::Tensor Vlm::embed(const at::Tensor& ids, const at::Tensor& features) const {
   return embedded.masked_scatter(is_image.unsqueeze(-1), features.to(embedded.scalar_type()));
 }
 
+at::Tensor Vlm::image_mask(const at::Tensor& ids) const {
+  return config_.mla && config_.mla->decoupled ? ids == config_.image_token_id : at::Tensor();
+}
+
 at::Tensor Vlm::forward(const at::Tensor& ids,
                         const at::Tensor& key_mask,
                         const at::Tensor& pixels,
@@ -84,6 +87,7 @@ at::Tensor Vlm::forward(const at::Tensor& ids,
   DecoderInput input;
   input.embeddings = embed(ids, pixels.defined() ? encode_images(pixels) : at::Tensor());
   input.key_mask = key_mask;
+  input.image = image_mask(ids);
   input.positions = key_mask.defined() ? positions_from_mask(key_mask)
                                        : at::arange(ids.size(1), ids.options()).unsqueeze(0);
   return decoder_.logits(decoder_.forward(input, hooks));

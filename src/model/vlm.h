@@ -34,6 +34,10 @@ class Vlm {
   // without images). Errors: ErrorKind::Usage when the counts differ. -> [B, S, E]
   at::Tensor embed(const at::Tensor& ids, const at::Tensor& features) const;
 
+  // bool [B, S], image tokens: what attention with factors of their own for each modality must be
+  // told. Undefined for all other models. ids int64 [B, S].
+  at::Tensor image_mask(const at::Tensor& ids) const;
+
   const Decoder& decoder() const { return decoder_; }
   Decoder& decoder() { return decoder_; }
 

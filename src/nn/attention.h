@@ -24,6 +24,9 @@ struct AttentionContext {
   at::Tensor cos;   // [B or 1, S, D]
   at::Tensor sin;   // [B or 1, S, D]
   at::Tensor mask;  // bool [B, 1, S, T], true = may be attended; undefined = causal and no padding
+  // bool [B, S], image tokens; undefined: all are text. Read by attention with factors of their own
+  // for each.
+  at::Tensor image;
   KvCache* cache = nullptr;
   std::int64_t layer = 0;
   CacheMode cache_mode = CacheMode::Native;

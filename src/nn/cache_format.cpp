@@ -34,7 +34,7 @@ const char* cache_dtype_name(CacheDtype dtype) {
   for (const auto& [known, text] : kNames) {
     if (known == dtype) return text;
   }
-  return "?";
+  return "flag";
 }
 
 bool is_quantised(CacheDtype dtype) {
@@ -54,6 +54,7 @@ std::int64_t PlaneCodec::payload_bytes(std::int64_t elements) const {
       return 2 * elements;
     case CacheDtype::Fp8:
     case CacheDtype::Int8:
+    case CacheDtype::Flag:
       return elements;
     case CacheDtype::Int4:
       return (elements + 1) / 2;

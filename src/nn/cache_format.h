@@ -8,8 +8,9 @@
 
 namespace vmla {
 
-// Auto: the model's own dtype; a cache holds resolved dtypes only.
-enum class CacheDtype { Auto, BFloat16, Float16, Float32, Fp8, Int8, Int4 };
+// Auto: the model's own dtype; a cache holds resolved dtypes only. Flag: true or false, a byte
+// each; what such a plane is, whatever format is asked for.
+enum class CacheDtype { Auto, BFloat16, Float16, Float32, Fp8, Int8, Int4, Flag };
 
 // "auto", "bf16", "fp16", "fp32", "fp8", "int8", "int4". flag is named in the error (Usage).
 CacheDtype parse_cache_dtype(const std::string& flag, const std::string& name);

@@ -31,6 +31,7 @@ std::string CacheLayout::stored_as() const {
   std::string each;
   bool same = true;
   for (const auto& plane : planes) {
+    if (plane.codec.dtype == CacheDtype::Flag) continue;
     same = same && plane.codec.dtype == planes.front().codec.dtype;
     each += (each.empty() ? "" : " + ") + plane.name + " " + cache_dtype_name(plane.codec.dtype);
   }
@@ -54,6 +55,7 @@ std::vector<CacheLayout> with_format(std::vector<CacheLayout> layers,
                                      CacheDtype model_dtype) {
   for (auto& layer : layers) {
     for (auto& plane : layer.planes) {
+      if (plane.codec.dtype == CacheDtype::Flag) continue;
       const CacheDtype asked = plane.name == "k_rope" ? format.rope_dtype : format.dtype;
       plane.codec = plane_codec(asked == CacheDtype::Auto ? model_dtype : asked, plane.shape);
     }

@@ -10,9 +10,9 @@
 namespace vmla {
 
 struct CachePlane {
-  std::string name;  // "k", "v", "k_rope", "latent", "latent_k", "latent_v", "k_nope"
+  std::string name;  // "k", "v", "k_rope", "latent", "latent_k", "latent_v", "k_nope", "modality"
   std::vector<std::int64_t> shape;  // per token: [K, D], [C] …
-  PlaneCodec codec = {};            // an attention leaves it open; with_format settles it
+  PlaneCodec codec = {};  // an attention leaves it open, but for flags; with_format settles it
 
   std::int64_t elements() const;
   std::int64_t bytes() const { return codec.bytes(elements()); }  // of one token
@@ -26,7 +26,7 @@ struct CacheLayout {
   std::int64_t elements_per_token() const;
   std::int64_t bytes_per_token() const;  // exact, scales included
   std::string name() const;              // "k+v", "k_rope+latent"
-  // "int8", or where planes differ "k_rope int8 + latent int4".
+  // "int8", or where planes differ "k_rope int8 + latent int4". Flags are left out.
   std::string stored_as() const;
 };
 

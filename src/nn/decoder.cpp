@@ -33,6 +33,7 @@ at::Tensor Decoder::forward(const DecoderInput& input, const DecoderHooks& hooks
   std::tie(context.cos, context.sin) = rope.cos_sin(input.positions, dtype);
   if (input.key_mask.defined())
     context.mask = causal_mask(input.key_mask, input.embeddings.size(1));
+  context.image = input.image;
   context.cache = input.cache;
   context.cache_mode = input.cache_mode;
   context.path = input.path;

@@ -41,6 +41,7 @@ struct DecoderInput {
   at::Tensor embeddings;  // [B, S, E]
   at::Tensor positions;   // int64 [B or 1, S]
   at::Tensor key_mask;    // bool [B, T], false = padding; undefined = no padding. T = cached + S
+  at::Tensor image;       // bool [B, S], as AttentionContext's
   KvCache* cache = nullptr;
   CacheMode cache_mode = CacheMode::Native;
   AttentionPath path = AttentionPath::Auto;

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "nn/absorbed.h"
-#include "nn/rope.h"
+#include "nn/partial_rope.h"
 
 namespace vmla {
 
@@ -29,12 +29,6 @@ void MlaAttention::collect(const std::string& prefix, ParameterList& out) {
   up_k_.collect(prefix + ".kv_proj.up_k", out);
   up_v_.collect(prefix + ".kv_proj.up_v", out);
   o_proj_.collect(prefix + ".o_proj", out);
-}
-
-// table [B, S, D] -> the kept dimensions' angles [B, S, K, R].
-at::Tensor MlaAttention::gather_angles(const at::Tensor& table) const {
-  return table.index_select(-1, rope_dims_.to(table.device()))
-      .view({table.size(0), table.size(1), shape_.attention.kv_heads, shape_.rope_dim});
 }
 
 at::Tensor MlaAttention::expand_key(const at::Tensor& k_rope, const at::Tensor& key) const {
@@ -61,20 +55,13 @@ bool MlaAttention::absorbed_is_cheaper(std::int64_t queries) const {
 
 at::Tensor MlaAttention::forward(const at::Tensor& hidden, const AttentionContext& context) const {
   const auto& a = shape_.attention;
-  const std::int64_t batch = hidden.size(0), fresh = hidden.size(1), group = a.heads / a.kv_heads;
-  const at::Tensor cos = gather_angles(context.cos),
-                   sin = gather_angles(context.sin);  // [B, S, K, R]
-
-  const at::Tensor q = q_proj_.forward(hidden);
-  const at::Tensor q_rope = apply_rope(
-      q.slice(-1, 0, a.heads * shape_.rope_dim).reshape({batch, fresh, a.heads, shape_.rope_dim}),
-      cos.repeat_interleave(group, 2),
-      sin.repeat_interleave(group, 2));
-  const at::Tensor q_nope =
-      q.slice(-1, a.heads * shape_.rope_dim).reshape({batch, fresh, a.heads, shape_.nope_dim()});
-
-  at::Tensor k_rope = apply_rope(
-      k_r_proj_.forward(hidden).view({batch, fresh, a.kv_heads, shape_.rope_dim}), cos, sin);
+  const std::int64_t batch = hidden.size(0), fresh = hidden.size(1);
+  auto [q_rope, q_nope, k_rope] = partial_rope(q_proj_.forward(hidden),
+                                               k_r_proj_.forward(hidden),
+                                               context.cos,
+                                               context.sin,
+                                               rope_dims_,
+                                               shape_);
   at::Tensor key, value;
   if (shape_.joint()) {
     key = value = down_kv_.forward(hidden);

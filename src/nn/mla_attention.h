@@ -29,7 +29,6 @@ class MlaAttention final : public Attention {
   const MlaShape& shape() const { return shape_; }
 
  private:
-  at::Tensor gather_angles(const at::Tensor& table) const;
   at::Tensor expand_key(const at::Tensor& k_rope, const at::Tensor& key) const;
   at::Tensor expand_value(const at::Tensor& value) const;
   at::Tensor absorbed(const at::Tensor& q_rope,

@@ -37,6 +37,7 @@ CacheLayout mla_cache_layout(const MlaShape& s, CacheMode mode) {
   CacheLayout layout{{{"k_rope", {heads, s.rope_dim}}}};
   if (s.joint()) {
     layout.planes.push_back({"latent", {s.latent_dim}});
+    if (s.decoupled) layout.planes.push_back({"modality", {1}, {CacheDtype::Flag, 0}});
     return layout;
   }
   layout.planes.push_back(s.low_rank_key() ? CachePlane{"latent_k", {s.latent_dim}}

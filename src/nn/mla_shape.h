@@ -21,6 +21,8 @@ struct MlaShape {
   std::int64_t rope_dim = 0;          // R
   std::int64_t latent_dim = 0;        // C, width of the joint latent or of K's; unused for None
   std::int64_t value_latent_dim = 0;  // of V's latent where it stands alone; 0: as wide as K's
+  // Joint only: image and text tokens have factors of their own, of one width.
+  bool decoupled = false;
 
   bool low_rank_key() const { return method != SvdMethod::OnlyValue && method != SvdMethod::None; }
   bool low_rank_value() const { return method != SvdMethod::OnlyKey && method != SvdMethod::None; }
@@ -29,7 +31,8 @@ struct MlaShape {
   std::int64_t value_latent() const { return value_latent_dim > 0 ? value_latent_dim : latent_dim; }
 };
 
-// Joint {k_rope [K, R], latent [C]}; else k_rope, then latent_k [C] or k_nope [K, N], then latent_v
+// Joint {k_rope [K, R], latent [C]}, decoupled with a flag {modality [1]}, true for image tokens;
+// else k_rope, then latent_k [C] or k_nope [K, N], then latent_v
 // [C] or v [K, D].
 CacheLayout mla_cache_layout(const MlaShape& shape, CacheMode mode);
 

@@ -22,6 +22,8 @@ at::ScalarType payload_type(CacheDtype dtype) {
     case CacheDtype::Fp8:
     case CacheDtype::Int4:
       return at::kByte;
+    case CacheDtype::Flag:
+      return at::kBool;
     case CacheDtype::Auto:
       break;
   }
@@ -140,6 +142,7 @@ StoredPlane encode_plane(const at::Tensor& values, const CachePlane& plane) {
 
 at::Tensor decode_plane(const StoredPlane& stored, const CachePlane& plane, at::ScalarType dtype) {
   const PlaneCodec& codec = plane.codec;
+  if (codec.dtype == CacheDtype::Flag) return stored.payload;
   if (!is_quantised(codec.dtype)) return stored.payload.to(dtype);
   const std::int64_t count = plane.elements();
   at::Tensor numbers;

@@ -7,6 +7,7 @@
 // Element i belongs to scale i / group; its value is scale * number, formed in fp32 and rounded
 // once to the dtype that attention computes in. Payloads:
 //   bf16, fp16, fp32  the numbers themselves, [B, capacity, …plane shape]
+//   flag              bool [B, capacity, …plane shape], read as bool
 //   int8              int8 [B, capacity, n], numbers -127 … 127
 //   fp8               uint8 [B, capacity, n], the bits of e4m3fn, numbers -448 … 448
 //   int4              uint8 [B, capacity, ceil(n / 2)], numbers -8 … 7 stored plus 8: element 2j in

@@ -43,7 +43,7 @@ bool is_trainable(Trainable preset, const std::string& name) {
     case Trainable::Attention:
       return text && contains(name, ".self_attn.");
     case Trainable::Latent:
-      return text && (contains(name, ".kv_proj.") || contains(name, ".k_r_proj.") ||
+      return text && (contains(name, ".kv_proj") || contains(name, ".k_r_proj.") ||
                       contains(name, ".q_mix."));
     case Trainable::All:
       return true;

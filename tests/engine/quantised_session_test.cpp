@@ -30,6 +30,8 @@ TinyShape mla_shape(SvdMethod method, std::int64_t kv_heads = 4) {
 std::vector<Case> cases() {
   TinyShape gqa;
   gqa.kv_heads = 2;
+  TinyShape decoupled = mla_shape(SvdMethod::Joint);
+  decoupled.decoupled = true;
   TinyShape shared;  // widths that differ from layer to layer and fill no group
   shared.shared_layers = {{{0, 2, 2, 5}, 19}, {{1, 7}, 36}};
   return {{"mha", {}},
@@ -38,6 +40,7 @@ std::vector<Case> cases() {
           {"joint_gqa", mla_shape(SvdMethod::Joint, 2)},
           {"split", mla_shape(SvdMethod::Split)},
           {"only_key", mla_shape(SvdMethod::OnlyKey)},
+          {"decoupled", decoupled},
           {"shared", shared},
           {"joint_expanded_cache", mla_shape(SvdMethod::Joint), CacheMode::Expanded}};
 }

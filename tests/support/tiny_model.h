@@ -20,6 +20,7 @@ struct TinyShape {
   std::int64_t layers = 2, heads = 4, kv_heads = 4, head_dim = 16, hidden = 64, vocab = 128;
   bool qkv_bias = false;
   std::optional<SvdMethod> mla;  // converted when set
+  bool decoupled = false;           // with Joint: factors by modality
   std::string rope_version = "high";
   std::int64_t rope_dim = 8;
   std::int64_t low_rank = 4;                   // C = low_rank * kv_heads
@@ -54,6 +55,7 @@ inline ModelConfig tiny_config(const TinyShape& shape) {
     mla.rope.rope_dim = shape.rope_dim;
     mla.svd_init_method = *shape.mla;
     mla.low_rank = shape.low_rank;
+    mla.decoupled = shape.decoupled;
     config.mla = mla;
   }
   if (!shape.shared_layers.empty()) config.mla.emplace().shared_layers = shape.shared_layers;
