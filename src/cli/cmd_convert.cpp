@@ -22,7 +22,7 @@ struct ConvertOptions {
   std::string recipe, kv_budget;
   CalibrationOptions calibration;
   // Empty or not given: the recipe's own.
-  std::string factorization, rank_allocation;
+  std::string factorization, modality, rank_allocation;
   bool sequential = false, sequential_given = false, rope_dim_given = false;
   BestFlags best;
   StatisticsFlags statistics;
@@ -39,7 +39,8 @@ void refuse_foreign_flags(const ConvertOptions& options, bool best) {
                                                "is_gqa2mha2mla",
                                                "image_weight",
                                                "damping",
-                                               "balance_kv"};
+                                               "balance_kv",
+                                               "modality"};
   static const std::set<std::string> kOfBest{"rope_layout",
                                              "fit_steps",
                                              "logit_metric",
@@ -124,6 +125,10 @@ void run_convert(ConvertOptions& options) {
   conversion.model = options.model.directory();
   // A snapshot's directory in the cache is named by its commit, which says nothing.
   std::error_code ec;
+  if (!options.modality.empty()) statistics.modality = parse_modality(options.modality);
+  // Nothing else has two sets of factors.
+  if (statistics.modality == Modality::Decoupled && options.factorization.empty())
+    statistics.factorization = Factorization::Whitened;
   if (!fs::exists(options.model.model, ec)) conversion.source_name = options.model.model;
   const bool best = options.recipe == "best";
   refuse_foreign_flags(options, best);
@@ -224,5 +229,10 @@ void add_convert_command(CLI::App& program) {
     run_convert(*options);
   });
 }
+  add_value(*verb,
+            "--modality",
+            options->modality,
+            "NAME",
+            "joint, or decoupled: factors of their own for image and text tokens");
 
 }  // namespace vmla

@@ -61,8 +61,8 @@ void dump_prompt(const fs::path& path, const Generator& generator, const ModelIn
   const at::Tensor features =
       input.pixel_values.defined() ? model.encode_images(input.pixel_values) : at::Tensor();
   Session session(model, 1, generator.options().session);
-  const at::Tensor hidden =
-      session.append(model.embed(ids.unsqueeze(0).to(model.device()), features));
+  const at::Tensor row = ids.unsqueeze(0).to(model.device());
+  const at::Tensor hidden = session.append(model.embed(row, features), {}, model.image_mask(row));
   std::vector<std::pair<std::string, at::Tensor>> tensors{{"input_ids", ids}};
   if (input.pixel_values.defined()) tensors.emplace_back("pixel_values", input.pixel_values);
   tensors.emplace_back("logits", model.decoder().logits(hidden)[0].to(at::kFloat).cpu());

@@ -45,30 +45,38 @@ std::vector<ModelPart> count_parts(const CheckpointHeaders& checkpoint,
   return parts;
 }
 
-void describe_shared_cache(const ModelConfig& config, Inspection& out) {
+// What a cache of the weights' dtype takes.
+void count_cache(const std::vector<CacheLayout>& layers, at::ScalarType dtype, Inspection& out) {
+  const CacheDtype stored = dtype_bytes(dtype) == 4 ? CacheDtype::Float32 : CacheDtype::BFloat16;
+  out.kv_elements_per_token = elements_per_token(layers);
+  out.kv_bytes_per_token = bytes_per_token(with_format(layers, {}, stored));
+}
+
+std::vector<CacheLayout> describe_shared_cache(const ModelConfig& config, Inspection& out) {
   out.attention = "mla";
   out.rope_selection = "shared";
   out.svd_method = svd_method_name(SvdMethod::Joint);
+  std::vector<CacheLayout> layouts;
   for (std::int64_t i = 0; i < config.text.num_hidden_layers; ++i) {
     const SharedMlaShape shape = config.mla->shared_shape(config.text.attention_shape(), i);
     const CacheLayout layout = shared_mla_cache_layout(shape, CacheMode::Native);
     out.layers.push_back({layout.name(), 2 * shape.components, shape.latent_dim, 0});
-    out.kv_elements_per_token += layout.elements_per_token();
+    layouts.push_back(layout);
   }
+  return layouts;
 }
 
-void describe_cache(const ModelConfig& config, Inspection& out) {
+std::vector<CacheLayout> describe_cache(const ModelConfig& config, Inspection& out) {
   const AttentionShape shape = config.text.attention_shape();
   out.attention = shape.kv_heads < shape.heads ? "gqa" : "mha";
-  if (config.mla && config.mla->is_shared()) {
-    describe_shared_cache(config, out);
-    return;
-  }
+  if (config.mla && config.mla->is_shared()) return describe_shared_cache(config, out);
   if (config.mla) {
     out.attention = "mla";
     out.rope_selection = config.mla->rope.version;
     out.svd_method = svd_method_name(config.mla->svd_init_method);
+    out.decoupled = config.mla->decoupled;
   }
+  std::vector<CacheLayout> layouts;
   for (std::int64_t i = 0; i < config.text.num_hidden_layers; ++i) {
     CacheLayout layout{
         {{"k", {shape.kv_heads, shape.head_dim}}, {"v", {shape.kv_heads, shape.head_dim}}}};
@@ -82,8 +90,9 @@ void describe_cache(const ModelConfig& config, Inspection& out) {
     }
     layer.layout = layout.name();
     out.layers.push_back(std::move(layer));
-    out.kv_elements_per_token += layout.elements_per_token();
+    layouts.push_back(std::move(layout));
   }
+  return layouts;
 }
 
 std::vector<std::string> find_problems(const CheckpointHeaders& checkpoint,
@@ -139,9 +148,7 @@ Inspection inspect_model(const fs::path& dir) {
   out.text_model = config.text.model_type;
   out.dtype = dtype_name(dtype);
   out.parts = count_parts(checkpoint, specs);
-  describe_cache(config, out);
-  out.kv_bytes_per_token =
-      out.kv_elements_per_token * static_cast<std::int64_t>(dtype_bytes(dtype));
+  count_cache(describe_cache(config, out), dtype, out);
   out.problems = find_problems(checkpoint, config, specs);
   return out;
 }
@@ -157,6 +164,7 @@ Json inspection_json(const Inspection& inspection) {
   if (!inspection.rope_selection.empty()) {
     json["rope_selection"] = inspection.rope_selection;
     json["svd_method"] = inspection.svd_method;
+    json["modality"] = inspection.decoupled ? "decoupled" : "joint";
   }
   Json parts = Json::array();
   for (const auto& part : inspection.parts) {
@@ -211,7 +219,10 @@ std::string layers_text(const std::vector<LayerCache>& layers, const char* rope_
 std::string inspection_text(const Inspection& in) {
   std::string attention = in.attention;
   if (!in.rope_selection.empty())
-    attention += fmt::format(" (rope {}, svd {})", in.rope_selection, in.svd_method);
+    attention += fmt::format(" (rope {}, svd {}{})",
+                             in.rope_selection,
+                             in.svd_method,
+                             in.decoupled ? ", decoupled by modality" : "");
   std::string out = fmt::format("{:<16} {} ({})\n", "family", in.family, in.text_model);
   out += fmt::format("{:<16} {}\n", "attention", attention);
   out += fmt::format("{:<16} {}\n\n", "dtype", in.dtype);

@@ -35,6 +35,7 @@ struct Inspection {
   // Of an MLA model.
   std::string rope_selection;  // "high", "2-norm" …, "shared"; empty otherwise
   std::string svd_method;
+  bool decoupled = false;  // factors by modality
   std::vector<std::string> problems;
 
   std::int64_t parameters() const;

@@ -93,6 +93,7 @@ AttentionContext StreamBatch::context() const {
   AttentionContext context;
   context.cos = cos;
   context.sin = sin;
+  context.image = image;
   return context;
 }
 

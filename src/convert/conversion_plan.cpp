@@ -23,6 +23,7 @@ void add_statistics(const ConversionOptions& options, Json& ours) {
     if (s.balance_kv) ours["balance_kv"] = true;
     if (s.image_weight >= 0.0) ours["image_weight"] = s.image_weight;
     if (s.sequential) ours["sequential"] = true;
+    if (s.modality == Modality::Decoupled) ours["modality"] = "decoupled";
   }
   if (s.rank_allocation == RankAllocation::Greedy) ours["rank_allocation"] = "greedy";
 }
@@ -175,6 +176,7 @@ ConversionPlan plan_conversion(const Checkpoint& source,
   plan.shape.attention = attention;
   plan.shape.method = options.svd_init_method;
   plan.shape.rope_dim = plan.rope.rope_dim;
+  plan.shape.decoupled = options.statistics.modality == Modality::Decoupled;
   plan.shape.latent_dim =
       options.svd_init_method == SvdMethod::None ? 0 : options.low_rank * attention.kv_heads;
   check_low_rank(plan.shape, options.low_rank);

@@ -5,6 +5,7 @@
 #include "convert/attention_weights.h"
 #include "convert/best_layer.h"
 #include "model/rope_dims.h"
+#include "nn/decoupled_mla_attention.h"
 
 namespace vmla {
 namespace {
@@ -18,6 +19,13 @@ at::Tensor variance(const at::Tensor& probs, const at::Tensor& values) {
   return (probs * values.square()).sum(-1) - (probs * values).sum(-1).square();
 }
 
+// Of latent attention with heads' own rope rows; null for any other.
+const MlaShape* shape_of(const Attention& attention) {
+  if (const auto* joint = dynamic_cast<const MlaAttention*>(&attention)) return &joint->shape();
+  const auto* decoupled = dynamic_cast<const DecoupledMlaAttention*>(&attention);
+  return decoupled != nullptr ? &decoupled->shape() : nullptr;
+}
+
 // Positions whose next token is asked for, of [B * S].
 at::Tensor predicting_rows(const StreamBatch& batch, at::Tensor& targets) {
   const at::Tensor next = batch.labels.slice(1, 1);
@@ -29,7 +37,8 @@ at::Tensor predicting_rows(const StreamBatch& batch, at::Tensor& targets) {
 
 }  // namespace
 
-KeysAndQueries latent_keys_and_queries(MlaAttention& attention,
+KeysAndQueries latent_keys_and_queries(Attention& attention,
+                                       const MlaShape& shape,
                                        const at::Tensor& kept,
                                        const at::Tensor& x,
                                        const StreamBatch& batch) {
@@ -39,27 +48,21 @@ KeysAndQueries latent_keys_and_queries(MlaAttention& attention,
     return at::linear(
         input, weights.at(name + ".weight"), bias == weights.end() ? at::Tensor() : bias->second);
   };
-  const MlaShape& shape = attention.shape();
-  const std::int64_t heads = shape.attention.heads, kv_heads = shape.attention.kv_heads;
-  const std::int64_t rope = shape.rope_dim, group = heads / kv_heads;
-  const auto angles = [&](const at::Tensor& table) {
-    return table.index_select(-1, kept.reshape(-1)).unflatten(-1, {kv_heads, rope});
+  const PartialRope rope = partial_rope(
+      project("q_proj", x), project("k_r_proj", x), batch.cos, batch.sin, kept.reshape(-1), shape);
+  if (shape.nope_dim() == 0) return {rope.q_rope, rope.k_rope};
+  const auto through = [&](const std::string& factors, const char* down) {
+    return project(factors + ".up_k", project(factors + down, x));
   };
-  const at::Tensor cos = angles(batch.cos), sin = angles(batch.sin);
-  const at::Tensor q = project("q_proj", x);
-  const at::Tensor q_rope = apply_rope(q.slice(-1, 0, heads * rope).unflatten(-1, {heads, rope}),
-                                       cos.repeat_interleave(group, 2),
-                                       sin.repeat_interleave(group, 2));
-  const at::Tensor k_rope =
-      apply_rope(project("k_r_proj", x).unflatten(-1, {kv_heads, rope}), cos, sin);
-  if (shape.nope_dim() == 0) return {q_rope, k_rope};
-  const at::Tensor latent = shape.joint()          ? project("kv_proj.down_kv", x)
-                            : shape.low_rank_key() ? project("kv_proj.down_k", x)
-                                                   : x;
-  const at::Tensor k_nope =
-      project("kv_proj.up_k", latent).unflatten(-1, {kv_heads, shape.nope_dim()});
-  const at::Tensor q_nope = q.slice(-1, heads * rope).unflatten(-1, {heads, shape.nope_dim()});
-  return {at::cat({q_rope, q_nope}, -1), at::cat({k_rope, k_nope}, -1)};
+  const at::Tensor k_nope = shape.decoupled        ? at::where(batch.image.unsqueeze(-1),
+                                                        through("kv_proj_img", ".down_kv"),
+                                                        through("kv_proj_text", ".down_kv"))
+                            : shape.joint()        ? through("kv_proj", ".down_kv")
+                            : shape.low_rank_key() ? through("kv_proj", ".down_k")
+                                                   : project("kv_proj.up_k", x);
+  return {at::cat({rope.q_rope, rope.q_nope}, -1),
+          at::cat({rope.k_rope, k_nope.unflatten(-1, {shape.attention.kv_heads, shape.nope_dim()})},
+                  -1)};
 }
 
 void LogitErrors::add(const KeysAndQueries& source,
@@ -94,7 +97,7 @@ AttentionErrors ConversionProbe::add_layer(std::int64_t layer,
                                            const at::Tensor& kept) {
   const at::NoGradGuard no_grad;
   DecoderLayer& original = model_.layer(layer);
-  auto* latent = kept.defined() ? dynamic_cast<MlaAttention*>(&converted) : nullptr;
+  const MlaShape* latent = kept.defined() ? shape_of(converted) : nullptr;
   const at::Tensor dims = latent != nullptr ? kept.to(model_.vlm().device()) : at::Tensor();
   LogitErrors logits;
   double error = 0.0, total = 0.0;
@@ -104,7 +107,7 @@ AttentionErrors ConversionProbe::add_layer(std::int64_t layer,
                   [&](const AttentionView& view, const StreamBatch& batch) {
                     if (latent != nullptr)
                       logits.add(keys_and_queries(layer, original, view, batch),
-                                 latent_keys_and_queries(*latent, dims, view.x, batch),
+                                 latent_keys_and_queries(converted, *latent, dims, view.x, batch),
                                  batch.real);
                     const at::Tensor real = batch.real.unsqueeze(-1);
                     const at::Tensor want = (view.after - view.before) * real;
@@ -139,7 +142,7 @@ KeysAndQueries ConversionProbe::keys_and_queries(std::int64_t layer,
   auto* latent = dynamic_cast<MlaAttention*>(original.self_attn.get());
   if (latent == nullptr) return {view.q_rot, view.k_rot};
   const at::Tensor own = source_kept_.at(static_cast<std::size_t>(layer)).to(model_.vlm().device());
-  return latent_keys_and_queries(*latent, own, view.x, batch);
+  return latent_keys_and_queries(*latent, latent->shape(), own, view.x, batch);
 }
 
 NextTokenAgreement ConversionProbe::finish() {

@@ -17,7 +17,8 @@ namespace vmla {
 struct KeysAndQueries {
   at::Tensor q, k;
 };
-KeysAndQueries latent_keys_and_queries(MlaAttention& attention,
+KeysAndQueries latent_keys_and_queries(Attention& attention,
+                                       const MlaShape& shape,
                                        const at::Tensor& kept,
                                        const at::Tensor& x,
                                        const StreamBatch& batch);
@@ -29,7 +30,8 @@ class ConversionProbe {
   ConversionProbe(const Checkpoint& checkpoint, const CalibrationSet& set, at::Device device);
 
   // Layers 0, 1, … in turn: converted runs in float32. The errors are those of this layer alone, on
-  // the source's stream. kept int64 [K, R] of an MlaAttention, whose logits are then compared, too.
+  // the source's stream. kept int64 [K, R] of latent attention with heads' own rope rows, whose
+  // logits are then compared, too.
   AttentionErrors add_layer(std::int64_t layer, Attention& converted, const at::Tensor& kept = {});
   // The same for any attention and without the errors.
   void carry_layer(std::int64_t layer, const Attention& converted);

@@ -88,11 +88,30 @@ std::unique_ptr<LayerInputs> ConversionStatistics::inputs(bool sequential) {
   return source_inputs(moments());
 }
 
-at::Tensor ConversionStatistics::root(LayerInputs* inputs, std::int64_t layer) const {
+LayerMetric ConversionStatistics::metric(LayerInputs* inputs, std::int64_t layer) const {
   if (inputs == nullptr) return {};
   const StatisticsOptions& s = options_.statistics;
-  return damped_root(inputs->moments(layer).second_moment(s.image_weight).to(options_.device),
-                     s.damping);
+  const LayerMoments moments = inputs->moments(layer);
+  const auto root = [&](double image_weight) {
+    return damped_root(moments.second_moment(image_weight).to(options_.device), s.damping);
+  };
+  LayerMetric out;
+  if (s.modality == Modality::Joint) {
+    out.root = root(s.image_weight);
+    return out;
+  }
+  const double image = moments.image_tokens(), text = moments.text_tokens();
+  check(
+      image > 0.0 && text > 0.0,
+      ErrorKind::Usage,
+      "modality: expected image and text tokens in the calibration data for decoupled, got {} and "
+      "{}",
+      image,
+      text);
+  out.image_root = root(1.0);
+  out.text_root = root(0.0);
+  out.image_share = s.image_weight < 0.0 ? image / (image + text) : s.image_weight;
+  return out;
 }
 
 }  // namespace vmla

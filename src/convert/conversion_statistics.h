@@ -9,6 +9,7 @@
 
 #include "convert/converter.h"
 #include "convert/layer_inputs.h"
+#include "convert/layer_metric.h"
 #include "model/config.h"
 
 namespace vmla {
@@ -28,8 +29,9 @@ class ConversionStatistics {
   at::Tensor ranks(const std::string& version);
   // Fresh inputs for one walk through the layers; null for a factorisation of the weights alone.
   std::unique_ptr<LayerInputs> inputs(bool sequential);
-  // The metric of the factors, from inputs; undefined without.
-  at::Tensor root(LayerInputs* inputs, std::int64_t layer) const;
+  // The metric of the factors, from inputs; all undefined without. Errors: Usage when factors by
+  // modality lack tokens of one.
+  LayerMetric metric(LayerInputs* inputs, std::int64_t layer) const;
 
  private:
   const Moments& moments();

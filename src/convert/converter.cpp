@@ -14,6 +14,7 @@
 #include "convert/converted_output.h"
 #include "convert/layer_walk.h"
 #include "model/family.h"
+#include "nn/plane_codec.h"
 
 namespace vmla {
 namespace {
@@ -22,10 +23,25 @@ bool is_cancelled(const ConversionOptions& options) {
   return options.cancel != nullptr && *options.cancel;
 }
 
+void check_decoupled(const ConversionOptions& options) {
+  const StatisticsOptions& s = options.statistics;
+  check(!s.calibration.data.empty(),
+        ErrorKind::Usage,
+        "modality: expected --calibration_data with images for decoupled, got none");
+  check(s.factorization == Factorization::Whitened,
+        ErrorKind::Usage,
+        "modality: expected --factorization whitened beside decoupled");
+  check(options.svd_init_method == SvdMethod::Joint,
+        ErrorKind::Usage,
+        "modality: expected svd_init_method joint for decoupled, got {}",
+        svd_method_name(options.svd_init_method));
+}
+
 // Checks what the flags of statistics ask of each other.
 void check_statistics(const ConversionOptions& options) {
   const StatisticsOptions& s = options.statistics;
   const bool whitened = s.factorization == Factorization::Whitened;
+  if (s.modality == Modality::Decoupled) check_decoupled(options);
   check(
       !whitened || s.calibration.given(),
       ErrorKind::Usage,
@@ -71,10 +87,11 @@ ConversionReport start_report(const Checkpoint& source,
   report.latent_dims = plan.shape.latent_dim;
   const auto element = static_cast<std::int64_t>(c10::elementSize(options.dtype));
   report.kv_bytes_per_token_before = kv_elements_before(plan) * element;
-  for (const MlaShape& shape : plan.shapes) {
-    report.kv_bytes_per_token_after +=
-        mla_cache_layout(shape, CacheMode::Native).elements_per_token() * element;
-  }
+  std::vector<CacheLayout> layouts;
+  for (const MlaShape& shape : plan.shapes)
+    layouts.push_back(mla_cache_layout(shape, CacheMode::Native));
+  report.kv_bytes_per_token_after =
+      bytes_per_token(with_format(std::move(layouts), {}, cache_dtype_of(options.dtype)));
   report.weight_bytes_before = static_cast<std::int64_t>(source.weight_bytes());
   return report;
 }
@@ -85,6 +102,12 @@ Factorization parse_factorization(const std::string& name) {
   if (name == "svd") return Factorization::Svd;
   if (name == "whitened") return Factorization::Whitened;
   fail(ErrorKind::Usage, "factorization: expected svd or whitened, got {}", name);
+}
+
+Modality parse_modality(const std::string& name) {
+  if (name == "joint") return Modality::Joint;
+  if (name == "decoupled") return Modality::Decoupled;
+  fail(ErrorKind::Usage, "modality: expected joint or decoupled, got {}", name);
 }
 
 RankAllocation parse_rank_allocation(const std::string& name) {

@@ -24,12 +24,17 @@ Factorization parse_factorization(const std::string& name);  // svd, whitened. E
 enum class RankAllocation { Uniform, Greedy };
 RankAllocation parse_rank_allocation(const std::string& name);  // uniform, greedy. Errors: Usage
 
+// Whether image and text tokens share the factors, or have each their own (MHA2MLA-VLM).
+enum class Modality { Joint, Decoupled };
+Modality parse_modality(const std::string& name);  // joint, decoupled. Errors: Usage
+
 // All of it unset: the weights alone decide, as in the Python original.
 struct StatisticsOptions {
   CalibrationOptions calibration;  // none given: no statistics
   fs::path calibration_cache;      // empty: CalibrationCache's default
   double image_weight = kAllTokensAlike;
   Factorization factorization = Factorization::Svd;
+  Modality modality = Modality::Joint;
   double damping = 0.01;    // of the inputs' second moments, as a share of their mean diagonal
   bool balance_kv = false;  // K's and V's outputs count alike in a joint latent
   bool sequential = false;  // a layer's inputs are what the converted layers before it make

@@ -18,6 +18,7 @@ constexpr std::int64_t kLooks = 10;  // at the held-out samples, on the way
 
 struct Sample {
   at::Tensor hidden;  // [S, E], the stream before layer 0
+  at::Tensor image;   // bool [S], image tokens
   at::Tensor asked;   // int64 [N], positions whose next token is judged
   at::Tensor source;  // [N, E], the source's normed last hidden state there
 };
@@ -43,6 +44,7 @@ Samples make_samples(const CalibrationModel& model, const CalibrationSet& set) {
     const StreamBatch& batch = stream.batch(i);
     DecoderInput input;
     input.embeddings = batch.hidden;
+    input.image = batch.image;
     input.positions =
         at::arange(batch.hidden.size(1), batch.labels.options().dtype(at::kLong)).unsqueeze(0);
     const at::Tensor last = decoder.forward(input);
@@ -52,6 +54,7 @@ Samples make_samples(const CalibrationModel& model, const CalibrationSet& set) {
       sample.asked = predicting(batch.labels[row].slice(0, 0, length));
       if (sample.asked.size(0) == 0) continue;
       sample.hidden = batch.hidden[row].slice(0, 0, length).clone();
+      sample.image = batch.image[row].slice(0, 0, length).clone();
       sample.source = last[row].index_select(0, sample.asked);
       (batch.is_text ? out.text : out.answers).push_back(std::move(sample));
     }
@@ -94,15 +97,17 @@ class Student {
     std::vector<at::Tensor> rows, sources;
     std::int64_t length = 0;
     for (const Sample* sample : samples) length = std::max(length, sample->hidden.size(0));
-    std::vector<at::Tensor> padded;
+    std::vector<at::Tensor> padded, images;
     for (const Sample* sample : samples) {
       rows.push_back(sample->asked + static_cast<std::int64_t>(padded.size()) * length);
       sources.push_back(sample->source);
-      padded.push_back(
-          at::constant_pad_nd(sample->hidden, {0, 0, 0, length - sample->hidden.size(0)}));
+      const std::int64_t padding = length - sample->hidden.size(0);
+      padded.push_back(at::constant_pad_nd(sample->hidden, {0, 0, 0, padding}));
+      images.push_back(at::constant_pad_nd(sample->image, {0, padding}));
     }
     DecoderInput input;
     input.embeddings = at::stack(padded);
+    input.image = at::stack(images);
     input.positions = at::arange(length, rows[0].options()).unsqueeze(0);
     input.path = AttentionPath::Expanded;  // causal, so that padding behind a sample is not seen
     DecoderHooks hooks;

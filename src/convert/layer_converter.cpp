@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 
 #include "convert/attention_weights.h"
+#include "convert/decoupled_layer.h"
+#include "nn/decoupled_mla_attention.h"
 #include "nn/kept_rope_dims.h"
 
 namespace vmla {
@@ -35,24 +37,25 @@ SplitRows LayerConverter::rows(std::int64_t layer) const {
   return split_rows(load("q_proj"), k, v, kept(layer), plan_.shape);
 }
 
-ConvertedLayer LayerConverter::convert(std::int64_t layer, const at::Tensor& root) const {
-  FactorMetric metric{root, options_.statistics.balance_kv};
+ConvertedLayer LayerConverter::convert(std::int64_t layer, const LayerMetric& metric) const {
+  const MlaShape& shape = plan_.shapes[static_cast<std::size_t>(layer)];
+  const bool balance_kv = options_.statistics.balance_kv;
   try {
-    return convert_layer(rows(layer),
-                         plan_.shapes[static_cast<std::size_t>(layer)],
-                         metric,
-                         options_.device,
-                         options_.dtype);
+    if (metric.decoupled())
+      return convert_decoupled_layer(
+          rows(layer), shape, metric, balance_kv, options_.device, options_.dtype);
+    return convert_layer(
+        rows(layer), shape, {metric.root, balance_kv}, options_.device, options_.dtype);
   } catch (const Error& e) {
     fail(e.kind(), "{}: k_proj, v_proj of layer {}: {}", source_.dir().string(), layer, e.what());
   }
 }
 
-std::unique_ptr<MlaAttention> LayerConverter::attention(std::int64_t layer,
-                                                        const ConvertedLayer& converted,
-                                                        at::ScalarType rounded_to) const {
-  auto out = std::make_unique<MlaAttention>(plan_.shapes[static_cast<std::size_t>(layer)],
-                                            kept(layer).to(options_.device));
+std::unique_ptr<Attention> LayerConverter::attention(std::int64_t layer,
+                                                     const ConvertedLayer& converted,
+                                                     at::ScalarType rounded_to) const {
+  auto out = make_mla_attention(plan_.shapes[static_cast<std::size_t>(layer)],
+                                kept(layer).to(options_.device));
   AttentionWeights weights;
   for (const auto& [name, tensor] : converted.tensors) weights[name] = tensor.to(rounded_to);
   const std::string output = attention_prefix(layer) + "o_proj";

@@ -7,6 +7,7 @@
 
 #include "convert/conversion_plan.h"
 #include "convert/layer_conversion.h"
+#include "convert/layer_metric.h"
 
 namespace vmla {
 
@@ -18,13 +19,13 @@ class LayerConverter {
                  const ConversionOptions& options)
       : source_(source), plan_(plan), options_(options) {}
 
-  // root as in FactorMetric. Errors name the layer.
-  ConvertedLayer convert(std::int64_t layer, const at::Tensor& root) const;
+  // Errors name the layer.
+  ConvertedLayer convert(std::int64_t layer, const LayerMetric& metric) const;
   // In float32 on the options' device, rounded to a dtype first: to that of the output, it is as it
   // will be stored. o_proj is the source's unless converted has one.
-  std::unique_ptr<MlaAttention> attention(std::int64_t layer,
-                                          const ConvertedLayer& converted,
-                                          at::ScalarType rounded_to) const;
+  std::unique_ptr<Attention> attention(std::int64_t layer,
+                                       const ConvertedLayer& converted,
+                                       at::ScalarType rounded_to) const;
   SplitRows rows(std::int64_t layer) const;
   at::Tensor kept(std::int64_t layer) const;  // int64 [K, R]
   // Lets the source's pages go.

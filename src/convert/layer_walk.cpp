@@ -5,6 +5,7 @@
 #include "base/progress.h"
 #include "base/stopwatch.h"
 #include "convert/attention_weights.h"
+#include "convert/decoupled_layer.h"
 #include "convert/distillation.h"
 #include "convert/factorize.h"
 #include "convert/rank_allocation.h"
@@ -16,11 +17,13 @@ bool is_cancelled(const ConversionOptions& options) {
   return options.cancel != nullptr && *options.cancel;
 }
 
-// Squared singular values of what one latent carries, of the weights where root is undefined.
-LatentBranch branch(const at::Tensor& matrix, const at::Tensor& root, std::int64_t layer) {
+// Squared singular values of what one latent carries, of the weights where there is no metric.
+LatentBranch branch(const at::Tensor& matrix, const LayerMetric& metric, std::int64_t layer) {
   const at::Tensor m = matrix.to(at::kDouble);
+  const at::Tensor root = metric.root.defined() ? metric.root : at::eye(m.size(1), m.options());
   const at::Tensor spectrum =
-      whitened_spectrum(m, root.defined() ? root : at::eye(m.size(1), m.options())).to(at::kCPU);
+      (metric.decoupled() ? decoupled_spectrum(m, metric) : whitened_spectrum(m, root))
+          .to(at::kCPU);
   const auto* values = spectrum.const_data_ptr<double>();
   return {{values, values + spectrum.numel()}, layer};
 }
@@ -38,7 +41,7 @@ void convert_layers(const LayerConverter& converter,
   const std::int64_t layers = plan.source.text.num_hidden_layers;
   for (std::int64_t i = 0; i < layers && !is_cancelled(options); ++i) {
     const Stopwatch watch;
-    ConvertedLayer layer = converter.convert(i, statistics.root(inputs.get(), i));
+    ConvertedLayer layer = converter.convert(i, statistics.metric(inputs.get(), i));
     if (probe != nullptr || (inputs != nullptr && sequential)) {
       const auto attention = converter.attention(i, layer, options.dtype);
       if (probe != nullptr)
@@ -112,15 +115,15 @@ std::vector<LayerLatents> allocate_latents(const LayerConverter& converter,
   std::vector<LatentBranch> branches;
   for (std::int64_t i = 0; i < layers; ++i) {
     if (is_cancelled(options)) return {};
-    const at::Tensor root = statistics.root(inputs.get(), i);
+    const LayerMetric metric = statistics.metric(inputs.get(), i);
     const SplitRows rows = converter.rows(i);
     const at::Tensor k = rows.k_nope.weight.to(options.device),
                      v = rows.v.weight.to(options.device);
     if (shape.joint()) {
-      branches.push_back(branch(at::cat({k, v.to(k.scalar_type())}), root, i));
+      branches.push_back(branch(at::cat({k, v.to(k.scalar_type())}), metric, i));
     } else {
-      if (shape.low_rank_key()) branches.push_back(branch(k, root, i));
-      if (shape.low_rank_value()) branches.push_back(branch(v, root, i));
+      if (shape.low_rank_key()) branches.push_back(branch(k, metric, i));
+      if (shape.low_rank_value()) branches.push_back(branch(v, metric, i));
     }
     converter.forget(i);
   }

@@ -28,6 +28,7 @@ void apply_recipe(const std::string& name,
   } else if (name == "mha2mla-vlm") {
     select("kl");
     whiten(0.0);
+    set("modality", s.modality, Modality::Decoupled);
     set("image_weight", s.image_weight, 0.5);
   } else if (name == "transmla-like") {
     select("uniform");

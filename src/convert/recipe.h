@@ -14,8 +14,8 @@ namespace vmla {
 // care         2-norm, whitened by the inputs of the layers converted so far with 10 % damping,
 // ranks
 //              spread greedily over layers
-// mha2mla-vlm  KL ranks, whitened without damping, both modalities counting alike. Of the published
-//              method the joint form: its two factor sets, one a modality, are not built
+// mha2mla-vlm  KL ranks, whitened without damping, factors of their own for image and text tokens;
+//              both modalities count alike in the ranks
 // transmla-like  uniform selection, whitened with 1 % damping, K balanced against V. Of the
 // published
 //              method what fits K's and V's own heads: heads are not rotated into each other

@@ -144,6 +144,8 @@ Json ConversionReport::json(bool with_times) const {
       layer["retained_energy"] = layers[i].retained_energy;
       layer["k_nope_error"] = layers[i].k_nope_error;
       layer["v_error"] = layers[i].v_error;
+      if (const auto& parts = layers[i].retained_by_modality)
+        layer["retained_energy_by_modality"] = {{"image", parts->first}, {"text", parts->second}};
     }
     if (layers[i].latent_dims > 0) layer["latent_dims"] = layers[i].latent_dims;
     if (const auto& attention = layers[i].attention) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/json.h"
@@ -49,6 +50,9 @@ struct LayerReport {
       1.0;                    // share of the squared singular values, over all that is factorised
   double k_nope_error = 0.0;  // |K_nope - up_k down| / |K_nope|
   double v_error = 0.0;       // |V - up_v down| / |V|
+  // Of factors by modality: the image tokens' share and the text tokens'. retained_energy is then
+  // of both, and the errors are root mean squares over tokens.
+  std::optional<std::pair<double, double>> retained_by_modality;
   double seconds = 0.0;
   std::optional<ChosenWidths> chosen;  // instead of the above errors
   std::optional<AttentionErrors> attention;
