@@ -53,7 +53,8 @@ void refuse_foreign_flags(const ConvertOptions& options, bool best) {
           ErrorKind::Usage,
           "--{}: expected {}",
           flag,
-          best ? "another recipe than best, which chooses by itself" : "--recipe best beside it");
+          best ? "another recipe than " + options.recipe + ", which chooses by itself"
+               : "--recipe best beside it");
   }
   for (const char* flag : {"distill_learning_rate", "distill_batch_size"}) {
     check(options.given.count(flag) == 0 || options.conversion.distillation.steps != 0,
@@ -61,6 +62,27 @@ void refuse_foreign_flags(const ConvertOptions& options, bool best) {
           "--{}: expected --distill_steps beside it",
           flag);
   }
+}
+
+// What the recipe takes of best's steps unless they are asked for.
+void set_transmla(const ConvertOptions& options, BestOptions& out) {
+  for (const char* flag : {"rope_layout",
+                           "logit_metric",
+                           "rope_fold",
+                           "split_gamma",
+                           "layer_floor",
+                           "factorization",
+                           "rank_allocation"}) {
+    check(options.given.count(flag) == 0,
+          ErrorKind::Usage,
+          "--{}: expected another recipe than transmla",
+          flag);
+  }
+  out.steps.rorope = true;
+  out.curves = false;
+  if (options.given.count("fit_steps") == 0) out.steps.fit_steps = 0;
+  if (options.given.count("refit_output") == 0) out.steps.refit_output = false;
+  if (!options.sequential_given) out.steps.sequential = false;
 }
 
 BestOptions best_options(const ConvertOptions& options) {
@@ -91,6 +113,7 @@ BestOptions best_options(const ConvertOptions& options) {
           options.rank_allocation);
     out.curves = options.rank_allocation == "curves";
   }
+  if (options.recipe == "transmla") set_transmla(options, out);
   return out;
 }
 
@@ -102,6 +125,10 @@ void set_statistics(ConvertOptions& options) {
   options.statistics.apply(options.calibration, statistics);
   if (!options.factorization.empty())
     statistics.factorization = parse_factorization(options.factorization);
+  if (!options.modality.empty()) statistics.modality = parse_modality(options.modality);
+  // Nothing else has two sets of factors.
+  if (statistics.modality == Modality::Decoupled && options.factorization.empty())
+    statistics.factorization = Factorization::Whitened;
   if (!options.rank_allocation.empty())
     statistics.rank_allocation = parse_rank_allocation(options.rank_allocation);
   statistics.sequential = options.sequential;
@@ -125,12 +152,8 @@ void run_convert(ConvertOptions& options) {
   conversion.model = options.model.directory();
   // A snapshot's directory in the cache is named by its commit, which says nothing.
   std::error_code ec;
-  if (!options.modality.empty()) statistics.modality = parse_modality(options.modality);
-  // Nothing else has two sets of factors.
-  if (statistics.modality == Modality::Decoupled && options.factorization.empty())
-    statistics.factorization = Factorization::Whitened;
   if (!fs::exists(options.model.model, ec)) conversion.source_name = options.model.model;
-  const bool best = options.recipe == "best";
+  const bool best = options.recipe == "best" || options.recipe == "transmla";
   refuse_foreign_flags(options, best);
   if (!best) set_statistics(options);
   const ConversionReport report =
@@ -194,7 +217,8 @@ void add_convert_command(CLI::App& program) {
             "--recipe",
             options->recipe,
             "NAME",
-            "a documented set of all choices: original, mha2mla-vlm, care, transmla-like or best");
+            "a documented set of all choices: original, mha2mla-vlm, care, transmla, "
+            "transmla-like or best");
   add_value(*verb,
             "--kv_budget",
             options->kv_budget,
@@ -205,6 +229,11 @@ void add_convert_command(CLI::App& program) {
             options->factorization,
             "NAME",
             "what the latent minimises: svd, whitened or attention (best)");
+  add_value(*verb,
+            "--modality",
+            options->modality,
+            "NAME",
+            "joint, or decoupled: factors of their own for image and text tokens");
   CLI::Option* sequential = add_switch(*verb,
                                        "--sequential",
                                        options->sequential,
@@ -229,10 +258,5 @@ void add_convert_command(CLI::App& program) {
     run_convert(*options);
   });
 }
-  add_value(*verb,
-            "--modality",
-            options->modality,
-            "NAME",
-            "joint, or decoupled: factors of their own for image and text tokens");
 
 }  // namespace vmla

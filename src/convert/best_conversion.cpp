@@ -20,6 +20,7 @@
 #include "convert/converted_output.h"
 #include "convert/layer_curves.h"
 #include "convert/per_head_layer.h"
+#include "convert/rorope_layer.h"
 #include "model/family.h"
 #include "nn/kept_rope_dims.h"
 
@@ -28,6 +29,10 @@ namespace {
 
 bool is_cancelled(const BestOptions& options) {
   return options.cancel != nullptr && *options.cancel;
+}
+
+const char* recipe_name(const BestOptions& options) {
+  return options.steps.rorope ? "transmla" : "best";
 }
 
 std::string layer_prefix(std::int64_t index) {
@@ -54,7 +59,8 @@ class BestConversion {
           source.dir().string());
     check(options.calibration.given(),
           ErrorKind::Usage,
-          "recipe best: expected --calibration_data or --calibration_text");
+          "recipe {}: expected --calibration_data or --calibration_text",
+          recipe_name(options));
     check_distillation(options.distillation, options.calibration);
     const AttentionShape shape = attention_shape();
     full_ = 2 * shape.kv_heads * shape.head_dim;
@@ -139,6 +145,10 @@ class BestConversion {
 
   void choose_budgets(const CalibrationStream& source) {
     budgets_.assign(static_cast<std::size_t>(model_.layers()), mean_);
+    if (options_.steps.rorope) {
+      choose_components(source);
+      return;
+    }
     if (!is_shared()) {
       rope_dim_ = options_.rope_dim > 0 ? options_.rope_dim : best_rope_dim(source);
       const std::int64_t most =
@@ -161,6 +171,61 @@ class BestConversion {
                                : options_.kv_budget < 0.15 ? 0.75
                                                            : 0.5;
     budgets_ = allocate_budget(measured, mean_ * model_.layers(), floor_share, full_);
+  }
+
+  LayerWidths rorope_widths(std::int64_t components) const {
+    return {components,
+            std::min(mean_ - 2 * components, largest_rorope_latent(attention_shape(), components))};
+  }
+
+  void choose_components(const CalibrationStream& source) {
+    const AttentionShape shape = attention_shape();
+    components_ = options_.rope_dim / 2;
+    check(
+        options_.rope_dim == 0 || (options_.rope_dim % 2 == 0 && options_.rope_dim < mean_ &&
+                                   is_rorope_width(shape, components_)),
+        ErrorKind::Usage,
+        "rope_dim_for_mla: expected a multiple or an even part of {} below {} for recipe transmla, "
+        "got {}",
+        shape.head_dim,
+        mean_,
+        options_.rope_dim);
+    if (options_.rope_dim == 0) components_ = best_components(source);
+  }
+
+  // TransMLA's widths of the rope key differ in how many frequencies share a component. Measured:
+  // the one with the least next-token KL on some of the calibration data.
+  std::int64_t best_components(CalibrationStream stream) {
+    const std::vector<std::int64_t> candidates = rorope_candidates(attention_shape(), mean_);
+    if (candidates.size() == 1) return candidates[0];
+    CalibrationOptions some = options_.calibration;
+    some.samples = std::min<std::int64_t>(some.samples, 32);
+    some.text_windows = std::min<std::int64_t>(some.text_windows, 8);
+    const CalibrationSet set = CalibrationSet::load(options_.model, config(), some);
+    std::vector<std::unique_ptr<ConversionProbe>> probes;
+    for (std::size_t c = 0; c < candidates.size(); ++c)
+      probes.push_back(std::make_unique<ConversionProbe>(source_, set, options_.device));
+    for (std::int64_t i = 0; i < model_.layers() && !is_cancelled(options_); ++i) {
+      DecoderLayer& layer = model_.layer(i);
+      const SourceAttention attention = source_attention(layer, config());
+      const AttentionMoments moments = observe_inputs(layer, stream, attention.k_bias.defined());
+      for (std::size_t c = 0; c < candidates.size(); ++c) {
+        const ConvertedAttention tried =
+            make_layer(attention, moments, options_.steps, rorope_widths(candidates[c]));
+        probes[c]->carry_layer(i, *tried.attention);
+      }
+      stream.advance(layer);
+      model_.release_layer(i);
+    }
+    if (is_cancelled(options_)) return candidates[0];
+    std::vector<double> losses;
+    for (std::size_t c = 0; c < candidates.size(); ++c) {
+      const NextTokenAgreement agreement = probes[c]->finish();
+      losses.push_back(agreement.text.kl + agreement.answers.kl);
+      log_info("rope key of {} dims: next-token KL {:.5f}", 2 * candidates[c], losses.back());
+    }
+    return candidates[static_cast<std::size_t>(std::min_element(losses.begin(), losses.end()) -
+                                               losses.begin())];
   }
 
   // The R that loses least over all layers, each layer's loss counting as a share.
@@ -200,6 +265,7 @@ class BestConversion {
   LayerWidths choose_widths(std::int64_t index,
                             const SourceAttention& attention,
                             const AttentionMoments& moments) const {
+    if (options_.steps.rorope) return rorope_widths(components_);
     if (!is_shared()) return {rope_dim_, latent_dim(rope_dim_)};
     return split_budget(
         attention, moments, options_.steps, budgets_[static_cast<std::size_t>(index)]);
@@ -214,7 +280,9 @@ class BestConversion {
     const RecipeSteps& steps = options_.steps;
     const CalibrationStream& seen = steps.sequential ? converted : source;
     const SourceAttention attention = source_attention(layer, config());
-    const AttentionMoments moments = observe_layer(layer, config(), seen);
+    const AttentionMoments moments = steps.rorope
+                                         ? observe_inputs(layer, seen, attention.k_bias.defined())
+                                         : observe_layer(layer, config(), seen);
     const LayerWidths widths = choose_widths(index, attention, moments);
     ConvertedAttention result = make_layer(attention, moments, steps, widths);
     {
@@ -260,13 +328,24 @@ class BestConversion {
   CalibrationModel model_;
   std::int64_t full_ = 0, mean_ = 0;  // numbers a token and layer
   std::int64_t rope_dim_ = 0;
+  std::int64_t components_ = 0;  // n of the recipe transmla
   std::vector<std::int64_t> budgets_;
 };
 
 Json recipe_json(const BestOptions& options) {
   const RecipeSteps& steps = options.steps;
   constexpr std::array<const char*, 3> kMetrics{"svd", "whitened", "attention"};
-  return {{"name", "best"},
+  if (steps.rorope) {
+    return {{"name", recipe_name(options)},
+            {"kv_budget", options.kv_budget},
+            {"rope_layout", "shared"},
+            {"factorization", "whitened"},
+            {"refit_output", steps.refit_output},
+            {"sequential", steps.sequential},
+            {"fit_steps", steps.fit_steps},
+            {"rank_allocation", "uniform"}};
+  }
+  return {{"name", recipe_name(options)},
           {"kv_budget", options.kv_budget},
           {"rope_layout", steps.layout == RopeLayout::Shared ? "shared" : "per_head"},
           {"factorization", kMetrics.at(static_cast<std::size_t>(steps.metric))},
@@ -307,7 +386,7 @@ Json target_config(const Checkpoint& source,
     ours["rope_ranks"] = kRopeRanksFile;
   }
   ours["factorization"] = recipe_json(options).at("factorization");
-  ours["recipe"] = "best";
+  ours["recipe"] = recipe_name(options);
   if (layers.distillation && layers.distillation->kept())
     ours["distill_steps"] = layers.distillation->best_step;
   ours["source"] = options.source_name.empty()

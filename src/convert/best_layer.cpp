@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "convert/per_head_layer.h"
+#include "convert/rorope_layer.h"
 #include "convert/shared_layer.h"
 #include "nn/mla_attention.h"
 #include "nn/shared_mla_attention.h"
@@ -31,7 +32,8 @@ ConvertedAttention make_layer(const SourceAttention& source,
   const at::ScalarType dtype = source.q.scalar_type();
   if (steps.layout == RopeLayout::Shared) {
     const SharedLayer layer =
-        SharedLayerFactory(source, moments, steps).make(widths.rope, widths.latent);
+        steps.rorope ? make_rorope_layer(source, moments.inputs, widths.rope, widths.latent)
+                     : SharedLayerFactory(source, moments, steps).make(widths.rope, widths.latent);
     out.attention = std::make_unique<SharedMlaAttention>(layer.shape, layer.frequencies);
     set_weights(*out.attention, layer.weights, dtype, device);
     const at::Tensor frequencies = layer.frequencies.cpu().contiguous();

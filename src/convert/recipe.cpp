@@ -36,7 +36,7 @@ void apply_recipe(const std::string& name,
     set("balance_kv", s.balance_kv, true);
   } else {
     fail(ErrorKind::Usage,
-         "recipe: expected original, mha2mla-vlm, care, transmla-like or best, got {}",
+         "recipe: expected original, mha2mla-vlm, care, transmla, transmla-like or best, got {}",
          name);
   }
   options.recipe = name;

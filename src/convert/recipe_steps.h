@@ -16,6 +16,9 @@ enum class LatentMetric { Svd, Whitened, Attention };
 LatentMetric parse_latent_metric(const std::string& name);  // Errors: ErrorKind::Usage
 
 struct RecipeSteps {
+  // The recipe "transmla": its rotation of heads and its latent (rorope_layer.h) instead of this
+  // one's closed forms; of what follows refit_output, sequential and fit_steps hold.
+  bool rorope = false;
   RopeLayout layout = RopeLayout::Shared;
   LatentMetric metric = LatentMetric::Attention;
   bool logit_metric = true;  // weigh heads by kappa; else all alike

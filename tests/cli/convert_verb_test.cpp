@@ -150,6 +150,49 @@ TEST(ConvertVerb, Distills) {
   }
 }
 
+TEST(ConvertVerb, TransMla) {
+  const TempDir dir;
+  const std::string out = (dir / "out").string();
+  const auto convert = [&](const std::vector<std::string>& more) {
+    auto arguments = convert_arguments(out,
+                                       {"--recipe",
+                                        "transmla",
+                                        "--kv_budget",
+                                        "25%",
+                                        "--calibration_data",
+                                        kRankData + "/instruct.json",
+                                        "--image_root",
+                                        kRankData + "/images"});
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_vlm_mla(arguments);
+  };
+  ASSERT_EQ(convert({}).exit_code, 0);
+  const Json plain = read_json(dir / "out/conversion_report.json");
+  EXPECT_EQ(plain.at("recipe").at("name"), "transmla");
+  EXPECT_EQ(plain.at("recipe").at("fit_steps"), 0);
+  EXPECT_EQ(plain.at("recipe").at("sequential"), false);
+  // Steps of ours may be added.
+  ASSERT_EQ(
+      convert({"--rope_dim_for_mla", "4", "--refit_output", "--fit_steps", "3", "--overwrite"})
+          .exit_code,
+      0);
+  const Json fitted = read_json(dir / "out/conversion_report.json");
+  EXPECT_EQ(fitted.at("layers")[0].at("rope_dims"), 4);
+  EXPECT_LT(fitted.at("layers")[0].at("fitted_error"), fitted.at("layers")[0].at("output_error"));
+  fs::remove_all(out);
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{"--rope_layout", "per_head"},
+        {"--split_gamma", "1"},
+        {"--rank_allocation", "curves"},
+        {"--low_rank", "4"},
+        {"--rope_dim_for_mla", "6"}}) {
+    const CommandResult refused = convert(more);
+    EXPECT_EQ(refused.exit_code, 2) << more[0];
+    EXPECT_NE(refused.err.find("transmla"), std::string::npos) << refused.err;
+    EXPECT_FALSE(fs::exists(out)) << more[0];
+  }
+}
+
 TEST(RankVerb, Json) {
   const TempDir dir;
   auto arguments = rank_arguments("rank", (dir / "ranks.pth").string());
