@@ -8,10 +8,13 @@ namespace vmla {
 namespace {
 
 constexpr std::size_t kHumans = 10;
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // as some editors put before UTF-8
 
 std::string_view text_of(const MappedFile& file) {
   const auto bytes = file.bytes();
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  return text;
 }
 
 char first_mark(std::string_view text) {

@@ -20,8 +20,8 @@ struct ImageTable::Place {
   }
 };
 
-ImageTable::ImageTable(std::vector<fs::path> shards, std::string column)
-    : shards_(std::move(shards)), column_(std::move(column)) {}
+ImageTable::ImageTable(std::vector<fs::path> shards, std::string column, std::string member)
+    : shards_(std::move(shards)), column_(std::move(column)), member_(std::move(member)) {}
 
 ImageTable::~ImageTable() = default;
 
@@ -51,7 +51,7 @@ std::vector<std::byte> ImageTable::read(const ImageCell& cell) const {
     }
     place->shard = cell.shard;
     place->row_group = cell.row_group;
-    place->cursor = place->file->open_binary(column_, "bytes", cell.row_group);
+    place->cursor = place->file->open_binary(column_, member_, cell.row_group);
   }
   auto bytes = place->cursor->read(cell.row);
   // A place that failed is not put back.

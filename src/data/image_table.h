@@ -25,8 +25,8 @@ struct ImageCell {
 
 class ImageTable {
  public:
-  // column: a struct with a binary member "bytes", in each of the shards.
-  ImageTable(std::vector<fs::path> shards, std::string column);
+  // member: of the column, what holds the bytes; empty: the column does. The same in all shards.
+  ImageTable(std::vector<fs::path> shards, std::string column, std::string member);
   ~ImageTable();
 
   // The file's bytes as they were embedded. Thread-safe; as many places stay open, each with one
@@ -40,7 +40,7 @@ class ImageTable {
   std::unique_ptr<Place> take(const ImageCell& cell) const;
 
   std::vector<fs::path> shards_;
-  std::string column_;
+  std::string column_, member_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Place>> idle_;  // the latest used last
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <unordered_map>
+#include <utility>
 
 #include "data/benchmark_records.h"
 #include "data/table_columns.h"
@@ -26,6 +27,7 @@ const ColumnRole kAnswers{"answers",
                           Need::Optional,
                           "answer"};
 const ColumnRole kLabel{"answer", {"label"}, is_text, kText};
+const ColumnRole kChoices{"choices", {"options"}, is_list_of_text, "list of text"};
 
 ColumnRole optional_text(const std::string& key, const std::vector<std::string>& names = {}) {
   return {key, names, is_text, kText, Need::Optional};
@@ -73,7 +75,8 @@ TableShards find_table(const TableRequest& request, const std::string& preferred
 
 // "17" counts as a number where the official files have numbers.
 QuestionId numbered(QuestionId id) {
-  const bool digits = !id.text.empty() && id.text.size() < 19 && id.text.front() != '0' &&
+  const bool padded = id.text.size() > 1 && id.text.front() == '0';
+  const bool digits = !id.text.empty() && id.text.size() < 19 && !padded &&
                       std::all_of(id.text.begin(), id.text.end(), [](unsigned char c) {
                         return std::isdigit(c) != 0;
                       });
@@ -225,10 +228,9 @@ std::vector<VqaSample> load_mme_table(const TableRequest& request) {
       table, false, [&](const Json& record, const std::string&, const std::string& subject) {
         VqaSample sample;
         sample.category = json_require<std::string>(record, "category", subject);
-        sample.id = {require_question_id(record, "question_id", subject).text, false};
-        if (sample.id.text.find('/') == std::string::npos) {
-          sample.id.text = sample.category + "/" + sample.id.text;
-        }
+        // As the release's folders have it, whatever lies between sub-task and file.
+        const fs::path id = require_question_id(record, "question_id", subject).text;
+        sample.id = {sample.category + "/" + id.filename().string(), false};
         sample.image_id = sample.id.text;
         sample.question = json_require<std::string>(record, "question", subject);
         sample.answers = {yes_or_no(record, subject)};
@@ -242,7 +244,7 @@ std::vector<VqaSample> load_scienceqa_table(const TableRequest& request) {
       find_table(request, "img"),
       {{"id", {"question_id", "pid"}, is_number_or_text, kNumberOrText, Need::Optional},
        kQuestion,
-       {"choices", {"options"}, is_list_of_text, "list of text"},
+       kChoices,
        {"answer", {}, is_integer, "integer"},
        optional_text("hint"),
        optional_text("subject")},
@@ -302,6 +304,27 @@ std::unordered_map<std::string, ImageCell> cells_by_id(const BenchmarkTable& pic
   return cells;
 }
 
+bool is_listed_text(const Column& column) {
+  return is_text(column) || is_list_of_text(column);
+}
+
+// A list of ids, which some tables hold as Python prints it: "['05', '17']".
+Json listed_ids(const Json& record, const std::string& key) {
+  const auto found = record.find(key);
+  if (found == record.end() || !found->is_string()) return found == record.end() ? Json() : *found;
+  Json ids = Json::array();
+  std::string id;
+  for (const char c : found->get<std::string>() + " ") {
+    const bool of_id = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
+    if (of_id) {
+      id += c;
+    } else if (!id.empty()) {
+      ids.push_back(std::exchange(id, ""));
+    }
+  }
+  return ids;
+}
+
 }  // namespace
 
 std::vector<VqaSample> load_gqa_table(const TableRequest& request) {
@@ -325,6 +348,7 @@ std::vector<VqaSample> load_gqa_table(const TableRequest& request) {
        {"isBalanced", {}, is_boolean, "boolean", Need::Optional},
        {"types", {}, is_struct, "struct", Need::Welcome},
        {"groups", {}, is_struct, "struct", Need::Welcome},
+       {"entailed", {}, is_listed_text, "list of text", Need::Welcome},
        {"semantic", {}, is_list_of_structs, "list of structs", Need::Welcome}},
       !apart);
   UniqueKeys unique("question_id");
@@ -333,6 +357,7 @@ std::vector<VqaSample> load_gqa_table(const TableRequest& request) {
         const std::string id = require_question_id(record, "question_id", subject).text;
         Json official = record;
         official["imageId"] = text_of(record, "imageId", subject);
+        official["entailed"] = listed_ids(record, "entailed");
         unique.add(id, subject);
         return read_gqa_question(id, official, subject);
       });
@@ -350,6 +375,37 @@ std::vector<VqaSample> load_gqa_table(const TableRequest& request) {
     sample.cell = it->second;
   }
   return samples;
+}
+
+TableKind table_kind(const TableRequest& request) {
+  for (const TableShards& table : find_tables(request.dataset, request.split)) {
+    if (!has_column(table, kQuestion)) continue;
+    if (!has_images(table)) return TableKind::Gqa;
+    if (has_column(table, kChoices)) return TableKind::ScienceQa;
+  }
+  return TableKind::Open;
+}
+
+std::vector<VqaSample> load_open_table(const TableRequest& request) {
+  const auto ids = [](const std::string& key, const std::vector<std::string>& names) {
+    return ColumnRole{key, names, is_number_or_text, kNumberOrText, Need::Optional};
+  };
+  const BenchmarkTable table(
+      find_table(request, "default"),
+      {ids("question_id", {"id", "qid"}), kQuestion, ids("image_id", {"image_source"})},
+      true);
+  std::unordered_map<std::string, int> turns;
+  return read_samples(
+      table, true, [&](const Json& record, const std::string& number, const std::string& subject) {
+        VqaSample sample;
+        const std::string id = text_of(record, "question_id", subject);
+        sample.id = numbered({id.empty() ? number : id, false});
+        const int turn = ++turns[sample.id.text];
+        if (turn > 1) sample.id = {fmt::format("{}#{}", sample.id.text, turn), false};
+        sample.image_id = text_of(record, "image_id", subject);
+        sample.question = json_require<std::string>(record, "question", subject);
+        return sample;
+      });
 }
 
 }  // namespace vmla

@@ -33,4 +33,12 @@ std::vector<VqaSample> load_pope_table(const TableRequest& request);
 std::vector<VqaSample> load_scienceqa_table(const TableRequest& request);
 std::vector<VqaSample> load_mme_table(const TableRequest& request);
 
+// Which benchmark's table it is, as far as the questions' wording goes: ScienceQa where there are
+// choices, Gqa where the pictures are a table of their own, else Open.
+enum class TableKind { Open, Gqa, ScienceQa };
+TableKind table_kind(const TableRequest& request);
+// Questions of any table with pictures, without answers. The id is the row's number where there is
+// no column of ids; where one repeats, the later ones are called "id#2", …
+std::vector<VqaSample> load_open_table(const TableRequest& request);
+
 }  // namespace vmla

@@ -45,8 +45,8 @@ struct RowPlace {
 
 using RowVisitor = std::function<void(const Json& row, const RowPlace& place)>;
 
-// One binary member of a struct column in one row group, from its first row to its last: what is in
-// memory is one page.
+// A binary column, or a binary member of a struct column, in one row group, from its first row to
+// its last: what is in memory is one page.
 class BinaryCursor {
  public:
   virtual ~BinaryCursor() = default;
@@ -73,7 +73,7 @@ class ParquetFile {
   // ErrorKind::Config for text that is not UTF-8 and for types that JSON has no word for.
   void for_each_row(const std::vector<ColumnPart>& parts, const RowVisitor& visit) const;
 
-  // The file must outlive the cursor.
+  // member: empty for a column that is binary itself. The file must outlive the cursor.
   std::unique_ptr<BinaryCursor> open_binary(const std::string& column,
                                             const std::string& member,
                                             std::int64_t row_group) const;

@@ -82,38 +82,45 @@ std::vector<TableShards> find_tables(const fs::path& dataset, const std::string&
         ErrorKind::Io,
         "{}: expected a folder of Parquet files, found none",
         dataset.string());
-  std::map<std::string, TableShards> tables;
-  std::map<std::string, std::map<int, fs::path>> numbered;
-  std::map<std::string, int> wanted;
+  std::vector<std::pair<ShardName, fs::path>> shards;
   std::set<std::string> splits;
   for (const auto& entry :
        fs::recursive_directory_iterator(dataset, fs::directory_options::follow_directory_symlink)) {
     const fs::path relative = entry.path().lexically_relative(dataset);
     if (relative.extension() != ".parquet" || is_hidden(relative)) continue;
-    const ShardName name = name_of(relative);
-    splits.insert(name.split);
-    if (canonical_split(name.split) != canonical_split(split)) continue;
-    add_shard(tables[name.config], numbered[name.config], name, entry.path());
-    wanted[name.config] = std::max(wanted[name.config], name.of);
+    shards.emplace_back(name_of(relative), entry.path());
+    splits.insert(shards.back().first.split);
   }
   check(!splits.empty(),
         ErrorKind::Config,
         "{}: expected Parquet files, found none",
         dataset.string());
+  const bool open = split.empty();
+  const std::string wanted = canonical_split(!open                ? split
+                                             : splits.size() == 1 ? *splits.begin()
+                                                                  : "validation");
+  std::map<std::string, TableShards> tables;
+  std::map<std::string, std::map<int, fs::path>> numbered;
+  std::map<std::string, int> counts;
+  for (const auto& [name, path] : shards) {
+    if (canonical_split(name.split) != wanted) continue;
+    add_shard(tables[name.config], numbered[name.config], name, path);
+    counts[name.config] = std::max(counts[name.config], name.of);
+  }
   check(!tables.empty(),
         ErrorKind::Config,
-        "{}: expected split {}, found {}",
+        "{}: expected {}, found {}",
         dataset.string(),
-        split,
+        open ? "--split" : "split " + split,
         fmt::join(splits, ", "));
   std::vector<TableShards> found;
   for (auto& [config, table] : tables) {
-    for (int number = 0; number < wanted[config]; ++number) {
+    for (int number = 0; number < counts[config]; ++number) {
       check(numbered[config].contains(number),
             ErrorKind::Io,
             "{}: expected {} shards of {} {}, number {} is missing",
             dataset.string(),
-            wanted[config],
+            counts[config],
             config,
             table.split,
             number);

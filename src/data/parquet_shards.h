@@ -18,7 +18,8 @@ struct TableShards {
 };
 
 // The tables of one split, by configuration; "val", "validation" and "dev" are the same split, so
-// are "testdev" and "test-dev". A single Parquet file counts as any split. Errors: ErrorKind::Io
+// are "testdev" and "test-dev". An empty name: validation where there is one, else the only split
+// there is. A single Parquet file counts as any split. Errors: ErrorKind::Io
 // for a missing folder and for shards that miss; ErrorKind::Config for no Parquet files, no such
 // split and a shard that is there twice.
 std::vector<TableShards> find_tables(const fs::path& dataset, const std::string& split);

@@ -20,9 +20,16 @@ std::string bare(const std::string& name) {
   return out;
 }
 
+bool is_image_or_bytes(const Column& column) {
+  return column.kind == ColumnKind::Binary || is_image(column);
+}
+
+// Bytes alone are taken for a picture only under such a name.
 const ColumnRole& image_role() {
-  static const ColumnRole role{
-      "image", {"img", "picture"}, is_image, "struct {bytes: binary, path: text}"};
+  static const ColumnRole role{"image",
+                               {"img", "picture"},
+                               is_image_or_bytes,
+                               "struct {bytes: binary, path: text} or binary"};
   return role;
 }
 
@@ -42,7 +49,7 @@ const Column* find_column(const std::vector<Column>& columns,
       if (unfit == nullptr) unfit = &column;
     }
   }
-  if (role.fits == is_image) {
+  if (role.fits == is_image_or_bytes) {
     const auto fits = [](const Column& column) { return is_image(column); };
     if (std::count_if(columns.begin(), columns.end(), fits) == 1) {
       return &*std::find_if(columns.begin(), columns.end(), fits);
@@ -155,7 +162,8 @@ BenchmarkTable::BenchmarkTable(TableShards shards, const std::vector<ColumnRole>
   if (image) {
     const Column& column = *find_column(first.columns(), image_role(), subject);
     names.insert(column.name);
-    images_ = std::make_shared<ImageTable>(shards_.files, column.name);
+    images_ = std::make_shared<ImageTable>(
+        shards_.files, column.name, column.kind == ColumnKind::Binary ? "" : "bytes");
     const Column* path = column.member("path");
     if (path != nullptr && is_text(*path)) {
       image_path_ = path->name;
@@ -202,7 +210,8 @@ bool has_column(const TableShards& table, const ColumnRole& role) {
 
 bool has_images(const TableShards& table) {
   const ParquetFile file(table.files.front());
-  return std::any_of(file.columns().begin(), file.columns().end(), is_image);
+  const auto& columns = file.columns();
+  return std::any_of(columns.begin(), columns.end(), is_image) || has_column(table, image_role());
 }
 
 }  // namespace vmla

@@ -66,6 +66,13 @@ bool is_list(const fs::path& path) {
   return path.extension() == ".jsonl" || (first && (is_text("question") || is_text("text")));
 }
 
+void require_some(const OpenQuestions& questions, const fs::path& path) {
+  check(!questions.samples.empty(),
+        ErrorKind::Config,
+        "{}: expected questions, found none",
+        path.string());
+}
+
 }  // namespace
 
 OpenQuestions load_open_questions(const fs::path& path, const std::string& scienceqa_split) {
@@ -90,10 +97,24 @@ OpenQuestions load_open_questions(const fs::path& path, const std::string& scien
       questions = {load_gqa(path), Benchmark::Gqa};
     }
   }
-  check(!questions.samples.empty(),
-        ErrorKind::Config,
-        "{}: expected questions, found none",
-        path.string());
+  require_some(questions, path);
+  return questions;
+}
+
+OpenQuestions load_open_dataset(const TableRequest& request) {
+  OpenQuestions questions;
+  switch (table_kind(request)) {
+    case TableKind::Open:
+      questions.samples = load_open_table(request);
+      break;
+    case TableKind::Gqa:
+      questions = {load_gqa_table(request), Benchmark::Gqa};
+      break;
+    case TableKind::ScienceQa:
+      questions = {load_scienceqa_table(request), Benchmark::ScienceQa};
+      break;
+  }
+  require_some(questions, request.dataset);
   return questions;
 }
 

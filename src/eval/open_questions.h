@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "data/parquet_dataset.h"
 #include "eval/benchmark.h"
 
 namespace vmla {
@@ -19,5 +20,8 @@ struct OpenQuestions {
 // and then perhaps "question_id"; else the place in the list is the id. No id appears twice.
 // Errors: ErrorKind::Io, ErrorKind::Config.
 OpenQuestions load_open_questions(const fs::path& path, const std::string& scienceqa_split);
+
+// Of any table with pictures. Errors: those of data/parquet_dataset.h; ErrorKind::Config.
+OpenQuestions load_open_dataset(const TableRequest& request);
 
 }  // namespace vmla

@@ -53,6 +53,12 @@ TEST(Vqav2Files, JoinQuestionsAndAnnotations) {
   EXPECT_TRUE(load_vqav2(questions, {})[0].answers.empty());
 }
 
+TEST(Vqav2Files, MayBeginWithAByteOrderMark) {
+  const TempDir dir;
+  const auto path = dir.write("q.json", fmt::format("\xef\xbb\xbf{}", kQuestions));
+  EXPECT_EQ(load_vqav2(path, {}).size(), 2u);
+}
+
 TEST(Vqav2Files, TakeLlavasQuestionLines) {
   const TempDir dir;
   const auto path = dir.write(

@@ -47,7 +47,8 @@ Json content(const VqaSample& sample) {
                    sample.gqa->structural,
                    sample.gqa->semantic,
                    sample.gqa->group,
-                   sample.gqa->steps};
+                   sample.gqa->steps,
+                   sample.gqa->entailed};
   }
   return json;
 }
@@ -192,6 +193,46 @@ TEST(ParquetColumns, AreFoundByTypeAndByTheNamesInUse) {
   }
 }
 
+TEST(ParquetColumns, HoldPicturesAsBytesAlone) {
+  const TempDir dir;
+  const NamedArrays columns =
+      with(two_questions(), "image", test::built(arrow::BinaryBuilder(), std::vector{"x", "y"}));
+  const auto samples = load_vqav2_table({write_table(dir / "val.parquet", columns), "val", ""});
+  ASSERT_EQ(samples.size(), 2u);
+  EXPECT_EQ(samples[1].cell->table->read(*samples[1].cell).front(), std::byte{'y'});
+  // Any other binary column is no picture.
+  const auto path = write_table(dir / "val.parquet", renamed(columns, "image", "digest"));
+  EXPECT_TRUE(fails_with(ErrorKind::Config, {"a column image"}, [&] {
+    load_vqav2_table({path, "val", ""});
+  }));
+}
+
+TEST(ParquetColumns, TakeNumbersInTextForNumbers) {
+  const TempDir dir;
+  const auto path =
+      write_table(dir / "val.parquet", with(two_questions(), "question_id", texts({"0", "07"})));
+  const auto samples = load_vqav2_table({path, "val", ""});
+  EXPECT_EQ(samples[0].id.to_json(), 0);
+  EXPECT_EQ(samples[1].id.to_json(), "07");
+}
+
+TEST(ParquetColumns, HoldEntailedQuestionsAsListsOrAsTheirText) {
+  const TempDir dir;
+  const NamedArrays columns = {{"id", texts({"1", "2"})},
+                               {"imageId", texts({"n1", "n1"})},
+                               {"question", texts({"What?", "Who?"})},
+                               {"answer", texts({"a", "b"})},
+                               {"image", pictures({"x", "y"})}};
+  const std::vector<std::string> ids = {"05515938", "n2_1"};
+  for (const auto& entailed : {lists({ids, {}}), texts({"['05515938', 'n2_1']", "[]"})}) {
+    const auto path = write_table(dir / "testdev.parquet", with(columns, "entailed", entailed));
+    const auto samples = load_gqa_table({path, "testdev", ""});
+    ASSERT_EQ(samples.size(), 2u);
+    EXPECT_EQ(samples[0].gqa->entailed, ids);
+    EXPECT_TRUE(samples[1].gqa->entailed.empty());
+  }
+}
+
 TEST(ParquetShards, FollowTheHubsNames) {
   const TempDir dir;
   for (const char* name : {"default/validation/0001.parquet",
@@ -321,7 +362,8 @@ TEST(ParquetDamage, ColumnsAndValues) {
   EXPECT_TRUE(
       refuses(without, {"test.parquet", "a column image", "question_id, question, answers"}));
   EXPECT_TRUE(refuses(with(two_questions(), "image", texts({"a.jpg", "b.jpg"})),
-                      {"column image: expected struct {bytes: binary, path: text}, got text"}));
+                      {"column image: expected struct {bytes: binary, path: text} or binary, got "
+                       "text"}));
   EXPECT_TRUE(refuses(with(two_questions(), "question", integers({1, 2})),
                       {"column question: expected text, got integer"}));
   EXPECT_TRUE(refuses(with(two_questions(), "question_id", lists({{"1"}, {"2"}})),

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
 
@@ -65,6 +67,31 @@ TEST_F(OpenQuestionsTest, TellsTheOfficialFilesApart) {
   EXPECT_EQ(mme.wording, Benchmark::Mme);
   ASSERT_EQ(mme.samples.size(), 2U);
   EXPECT_NE(mme.samples[0].id.text, mme.samples[1].id.text);
+}
+
+TEST(OpenDataset, TakesTheQuestionsOfAnyTable) {
+  const fs::path golden = "tests/golden/parquet";
+  for (const auto& [name, wording] : {std::pair("vqav2", Benchmark::Vqav2),
+                                      {"textvqa", Benchmark::Vqav2},
+                                      {"vizwiz", Benchmark::Vqav2},
+                                      {"pope", Benchmark::Vqav2},
+                                      {"mme", Benchmark::Vqav2},
+                                      {"gqa", Benchmark::Gqa},
+                                      {"scienceqa", Benchmark::ScienceQa}}) {
+    const OpenQuestions open =
+        load_open_dataset({golden / name / "table", std::string(name) == "pope" ? "test" : "", ""});
+    EXPECT_EQ(open.wording, wording) << name;
+    std::set<std::string> ids;
+    for (const VqaSample& sample : open.samples) {
+      ids.insert(sample.id.text);
+      EXPECT_FALSE(sample.question.empty());
+    }
+    EXPECT_GT(ids.size(), 1U) << name;
+    EXPECT_EQ(ids.size(), open.samples.size()) << name;
+  }
+  EXPECT_TRUE(test::fails_with(ErrorKind::Config, {"expected --split, found adversarial"}, [&] {
+    load_open_dataset({golden / "pope/table", "", ""});
+  }));
 }
 
 TEST_F(OpenQuestionsTest, RefusesWhatIsNoQuestion) {
