@@ -9,6 +9,7 @@
 #include "eval/open_questions.h"
 #include "eval/perplexity.h"
 #include "eval/run.h"
+#include "eval/run_directory.h"
 #include "eval/run_report.h"
 
 namespace vmla {
@@ -21,8 +22,8 @@ LoadedModel load(const MeasureRun& run, const fs::path& dir, const LoadOptions& 
   return loaded;
 }
 
-[[noreturn]] void stop(const std::string& what_now) {
-  log_warning("stopped{}", what_now);
+[[noreturn]] void stop(const ProcessGroup& group, const std::string& what_now) {
+  if (group.rank() == 0) log_warning("stopped{}", what_now);
   throw CLI::RuntimeError(kInterruptedExitCode);
 }
 
@@ -41,7 +42,7 @@ void write_results(const MeasureRun& run, const Json& results) {
   write_json(fs::path(run.output_dir) / "results.json", results);
 }
 
-void measure_text(const MeasureRun& run) {
+void measure_text(const MeasureRun& run, ProcessGroup& group) {
   check(!run.flags.text.empty(), ErrorKind::Usage, "perplexity: expected --text FILE, got none");
   check(run.data.none(),
         ErrorKind::Usage,
@@ -49,12 +50,14 @@ void measure_text(const MeasureRun& run) {
   const fs::path dir = run.model.directory();
   const LoadedModel model = load(run, dir, run.load);
   std::optional<ModelHash> hash;
-  if (run.model_hash) hash.emplace(dir);
+  const bool leads = group.rank() == 0;
+  if (leads && run.model_hash) hash.emplace(dir);
   const InterruptGuard interrupt;
   const PerplexityOptions options{run.flags.window, run.runner.batch_size, run.runner.session};
   const PerplexityResult result = measure_perplexity(
-      *model.vlm, model.processor->tokenizer(), run.flags.text, options, &interrupt.flag());
-  if (result.cancelled) stop("");
+      *model.vlm, model.processor->tokenizer(), run.flags.text, options, &interrupt.flag(), &group);
+  if (result.cancelled) stop(group, "");
+  if (!leads) return;
   Json report = result.to_json();
   Json& settings = report["settings"] = base_settings(run);
   settings["text"] = run.flags.text;
@@ -65,7 +68,8 @@ void measure_text(const MeasureRun& run) {
   report["timings"] = {
       {"seconds", result.seconds},
       {"tokens_per_second",
-       result.seconds > 0 ? static_cast<double>(result.tokens) / result.seconds : 0.0}};
+       result.seconds > 0 ? static_cast<double>(result.tokens) / result.seconds : 0.0},
+      {"ranks", group.size()}};
   write_results(run, report);
   if (run.json) {
     print_json(report);
@@ -119,23 +123,24 @@ std::string agreement_text(const Json& report) {
 void take_questions(const MeasureRun& run, AgreementRequest& request) {
   if (run.data.none()) return;
   const BenchmarkFiles files = run.data.files();
+  OpenQuestions open;
   if (!files.dataset.empty()) {
-    request.samples = load_samples(Benchmark::Vqav2, files);
+    open = load_open_dataset({files.dataset, files.split, files.dataset_config});
   } else {
     check(files.questions.size() == 1 && files.annotations.empty(),
           ErrorKind::Usage,
           "agreement: expected one --questions and no --annotations");
-    OpenQuestions open = load_open_questions(
+    open = load_open_questions(
         files.questions.front(),
         files.split.empty() ? default_split(Benchmark::ScienceQa) : files.split);
-    request.samples = std::move(open.samples);
-    request.wording = open.wording;
   }
+  request.samples = std::move(open.samples);
+  request.wording = open.wording;
   request.samples =
       random_subset(std::move(request.samples), request.wording, run.max_samples, run.subset_seed);
 }
 
-void compare_models(const MeasureRun& run) {
+void compare_models(const MeasureRun& run, ProcessGroup& group) {
   check(!run.flags.reference_model.empty(),
         ErrorKind::Usage,
         "agreement: expected --reference_model DIR, got none");
@@ -160,7 +165,8 @@ void compare_models(const MeasureRun& run) {
   const LoadedModel reference = load(run, reference_dir, plain);
   const LoadedModel model = load(run, dir, run.load);
   std::optional<ModelHash> reference_hash, hash;
-  if (run.model_hash) {
+  const bool leads = group.rank() == 0;
+  if (leads && run.model_hash) {
     reference_hash.emplace(reference_dir);
     hash.emplace(dir);
   }
@@ -177,13 +183,17 @@ void compare_models(const MeasureRun& run) {
   settings["image_aspect_ratio"] = model.processor->image_config().do_pad ? "pad" : "crop";
   settings["max_new_tokens"] = run.runner.max_new_tokens;
   settings["samples"] = request.samples.size();
+  settings["samples_digest"] = samples_digest(request.samples);
   settings["subset_seed"] = run.max_samples < 0 ? Json(nullptr) : Json(run.subset_seed);
   settings["text"] = run.flags.text;
   settings["window"] = run.flags.window;
 
   const InterruptGuard interrupt;
-  const AgreementResult result = measure_agreement(reference, model, request, &interrupt.flag());
-  if (result.cancelled) stop(fmt::format("; the same command goes on from {}", run.output_dir));
+  const AgreementResult result =
+      measure_agreement(reference, model, request, &interrupt.flag(), &group);
+  if (result.cancelled)
+    stop(group, fmt::format("; the same command goes on from {}", run.output_dir));
+  if (!leads) return;
   Json report = result.to_json();
   Json& recorded = report["settings"] = request.settings;
   recorded["batch_size"] = run.runner.batch_size;
@@ -191,7 +201,7 @@ void compare_models(const MeasureRun& run) {
   recorded["model_hash"] = hash_json(hash);
   recorded["reference_model_hash"] = hash_json(reference_hash);
   recorded.update(program_json(run.load.device));
-  report["timings"] = {{"seconds", result.seconds}};
+  report["timings"] = {{"seconds", result.seconds}, {"ranks", group.size()}};
   write_results(run, report);
   if (run.json) {
     print_json(report);
@@ -234,11 +244,11 @@ Json hash_json(std::optional<ModelHash>& hash) {
   }
 }
 
-void run_measure(const MeasureRun& run) {
+void run_measure(const MeasureRun& run, ProcessGroup& group) {
   if (run.measure == "perplexity") {
-    measure_text(run);
+    measure_text(run, group);
   } else {
-    compare_models(run);
+    compare_models(run, group);
   }
 }
 

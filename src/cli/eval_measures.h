@@ -7,6 +7,7 @@
 
 #include "cli/benchmark_data.h"
 #include "cli/options.h"
+#include "dist/process_group.h"
 #include "eval/answer_runner.h"
 #include "eval/model_hash.h"
 #include "model/load.h"
@@ -42,8 +43,9 @@ struct MeasureRun {
   bool overwrite = false;
 };
 
-// Measures and prints. Throws CLI::RuntimeError when it is interrupted.
-void run_measure(const MeasureRun& run);
+// Measures on all ranks of the group; rank 0 writes and prints. Throws CLI::RuntimeError when it is
+// interrupted.
+void run_measure(const MeasureRun& run, ProcessGroup& group);
 
 // {"version", "device", "threads"}: what a run was made with, beside its settings.
 Json program_json(const at::Device& device);

@@ -4,19 +4,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
-#include <unordered_map>
+#include <memory>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/stopwatch.h"
-#include "data/benchmark_records.h"
 #include "eval/answer_batch.h"
 #include "eval/prediction_log.h"
-#include "eval/python_text.h"
+#include "eval/rank_watch.h"
+#include "eval/rank_zero.h"
 #include "eval/run_report.h"
 #include "eval/text_windows.h"
+#include "eval/window_share.h"
 
 namespace vmla {
 namespace {
@@ -125,120 +126,82 @@ void require_same_tokens(const LoadedModel& reference,
         "tokenizer, or another number of tokens an image)");
 }
 
-Json line_of(const VqaSample& sample, const QuestionAgreement& question) {
-  return {{"question_id", sample.id.to_json()},
-          {"reference_answer", question.reference_answer},
-          {"answer", question.answer},
-          {"kl", question.divergence.mean()},
-          {"top1", question.divergence.top1_agreement()},
-          {"kl_by_position", question.divergence.kl}};
-}
-
-Json line_of(const VqaSample& sample, const std::string& failure) {
-  return {{"question_id", sample.id.to_json()}, {"missing", true}, {"error", failure}};
-}
-
-QuestionAgreement question_of(const Json& line, const std::string& subject) {
-  QuestionAgreement question;
-  question.reference_answer = json_require<std::string>(line, "reference_answer", subject);
-  question.answer = json_require<std::string>(line, "answer", subject);
-  for (const Json& kl : json_require<Json>(line, "kl_by_position", subject)) {
-    check(kl.is_number(), ErrorKind::Config, "{}: kl_by_position: expected numbers", subject);
-    question.divergence.kl.push_back(kl.get<double>());
-  }
-  check(!question.divergence.kl.empty(),
-        ErrorKind::Config,
-        "{}: kl_by_position: expected numbers, got none",
-        subject);
-  question.divergence.same_top1 =
-      std::llround(json_require<double>(line, "top1", subject) *
-                   static_cast<double>(question.divergence.positions()));
-  return question;
-}
-
-void read_earlier(const fs::path& log, const AgreementRequest& request, AgreementResult& result) {
-  std::unordered_map<std::string, std::size_t> index;
-  for (std::size_t i = 0; i < request.samples.size(); ++i)
-    index.emplace(request.samples[i].id.text, i);
-  for_each_line(log, [&](const Json& line, const std::string& subject) {
-    if (json_value(line, "missing", false, subject)) return;
-    const auto found = index.find(require_question_id(line, "question_id", subject).text);
-    check(found != index.end(),
-          ErrorKind::Config,
-          "{}: expected a question of this run, got another",
-          subject);
-    if (!result.questions[found->second]) ++result.resumed;
-    result.questions[found->second] = question_of(line, subject);
-  });
-}
-
 class QuestionRun {
  public:
   QuestionRun(const LoadedModel& reference,
               const LoadedModel& model,
               const AgreementRequest& request,
-              const std::atomic<bool>* cancel)
-      : reference_(reference), model_(model), request_(request), cancel_(cancel) {}
+              ProcessGroup& group)
+      : reference_(reference), model_(model), request_(request), group_(group) {}
 
-  void run(AgreementResult& result) {
+  // Compares this rank's share of the questions that are not there yet; false when one rank was
+  // cancelled.
+  bool run(const RecordedAgreement& earlier,
+           const AgreementLog& lines,
+           const fs::path& file,
+           const std::atomic<bool>* cancel) {
     std::vector<AnswerRequest> todo;
     for (std::size_t i = 0; i < request_.samples.size(); ++i) {
-      if (result.questions[i]) continue;
+      if (earlier.questions[i]) continue;
       const VqaSample& sample = request_.samples[i];
       todo.push_back(
           {i,
            image_source(sample, request_.image_root),
            question_prompt(request_.wording, sample, request_.prompt, request_.with_ocr)});
     }
-    const auto batches = plan(reference_, todo, request_.runner);
-    const auto model_batches = plan(model_, todo, request_.runner);
+    auto batches = plan(reference_, todo, request_.runner);
+    auto model_batches = plan(model_, todo, request_.runner);
     require_same_tokens(reference_, model_, batches, model_batches);
+    batches = own_batches(std::move(batches));
+    model_batches = own_batches(std::move(model_batches));
     // Each model sees the images as its own processor prepares them.
     ImageLoader reference_images(batches, *reference_.processor, request_.runner.workers);
     ImageLoader model_images(model_batches, *model_.processor, request_.runner.workers);
-    PredictionLog log(request_.output_dir / "predictions.jsonl");
+    PredictionLog log(file);
     Progress progress("agreement", static_cast<std::int64_t>(todo.size()), "question");
-    for (std::size_t b = 0; b < batches.size(); ++b) {
+    RankWatch all(group_, cancel, [&](std::int64_t questions) { progress.advance(questions); });
+    for (std::size_t b = 0; b < batches.size() && !all.stop(); ++b) {
       const BatchRows rows = readable_rows(batches[b], reference_images.take(b));
       const BatchRows model_rows = readable_rows(model_batches[b], model_images.take(b));
-      std::vector<Json> lines;
-      for (const auto& [question, reason] : rows.failures) {
-        const VqaSample& sample = request_.samples[todo[question->request].index];
-        lines.push_back(line_of(sample, reason));
-        result.problems.push_back({sample.id.text, reason});
-      }
+      std::vector<Json> written;
+      for (const auto& [question, reason] : rows.failures)
+        written.push_back(lines.line(todo[question->request].index, reason));
       if (!rows.questions.empty()) {
-        const std::vector<QuestionAgreement> made = compare(rows, model_rows);
-        if (is_cancelled()) {
-          result.cancelled = true;
-          return;
-        }
-        for (std::size_t row = 0; row < made.size(); ++row) {
-          const std::size_t i = todo[rows.questions[row]->request].index;
-          lines.push_back(line_of(request_.samples[i], made[row]));
-          result.questions[i] = made[row];
-        }
+        const auto made = compare(rows, model_rows, all.stop());
+        if (all.stop()) break;  // half answers are no answers
+        for (std::size_t row = 0; row < made.size(); ++row)
+          written.push_back(lines.line(todo[rows.questions[row]->request].index, made[row]));
       }
-      log.append(lines);
-      progress.advance(static_cast<std::int64_t>(lines.size()));
+      log.append(written);
+      all.add(static_cast<std::int64_t>(written.size()));
     }
+    return all.finish();
   }
 
  private:
-  bool is_cancelled() const { return cancel_ != nullptr && cancel_->load(); }
+  std::vector<AnswerBatch> own_batches(std::vector<AnswerBatch> all) const {
+    std::vector<AnswerBatch> own;
+    const auto step = static_cast<std::size_t>(group_.size());
+    for (auto b = static_cast<std::size_t>(group_.rank()); b < all.size(); b += step)
+      own.push_back(std::move(all[b]));
+    return own;
+  }
 
-  std::vector<QuestionAgreement> compare(const BatchRows& rows, const BatchRows& model_rows) {
+  std::vector<QuestionAgreement> compare(const BatchRows& rows,
+                                         const BatchRows& model_rows,
+                                         const std::atomic<bool>& stop) {
+    const c10::InferenceMode guard;
     std::vector<Ids> forced;
     std::vector<at::Tensor> wanted;
     {
       Prefill prefill = prefill_rows(*reference_.vlm, rows, {});
-      forced = greedy_answers(reference_, prefill, rows, request_, cancel_);
-      if (is_cancelled()) return {};
+      forced = greedy_answers(reference_, prefill, rows, request_, &stop);
+      if (stop) return {};
       wanted = forced_logits(*reference_.vlm, prefill, forced);
     }
     Prefill prefill = prefill_rows(*model_.vlm, model_rows, request_.runner.session);
-    const auto own = greedy_answers(model_, prefill, model_rows, request_, cancel_);
-    if (is_cancelled()) return {};
+    const auto own = greedy_answers(model_, prefill, model_rows, request_, &stop);
+    if (stop) return {};
     const auto got = forced_logits(*model_.vlm, prefill, forced);
     std::vector<QuestionAgreement> out(forced.size());
     for (std::size_t row = 0; row < forced.size(); ++row) {
@@ -252,44 +215,48 @@ class QuestionRun {
   const LoadedModel& reference_;
   const LoadedModel& model_;
   const AgreementRequest& request_;
-  const std::atomic<bool>* cancel_;
+  ProcessGroup& group_;
 };
 
-// Whether an unfinished run of these settings is there; else the folder is made.
-bool take_up(const fs::path& dir, const Json& settings, bool overwrite) {
-  const fs::path run = dir / "run.json", log = dir / "predictions.jsonl";
-  std::error_code ec;
-  fs::create_directories(dir, ec);
-  check(!ec, ErrorKind::Io, "{}: cannot be created: {}", dir.string(), ec.message());
-  if (overwrite) {
-    for (const fs::path& path : {log, dir / "results.json", run}) {
-      fs::remove(path, ec);
-      check(!ec, ErrorKind::Io, "{}: cannot be removed: {}", path.string(), ec.message());
-    }
-  }
-  const bool started = fs::exists(run, ec), answered = fs::exists(log, ec);
-  check(started ? read_json(run) == settings : !answered,
-        ErrorKind::Usage,
-        "{}: expected a new directory or a run with these settings, got another run's (see "
-        "run.json; take another --output_dir, or --overwrite)",
-        dir.string());
-  if (!started) write_json(run, settings);
-  if (answered) remove_torn_line(log);
-  return answered;
-}
-
-// The log in the order of the questions, each once.
-void write_predictions(const AgreementRequest& request, const AgreementResult& result) {
-  std::unordered_map<std::string, std::string> failures;
-  for (const auto& problem : result.problems) failures.emplace(problem.id, problem.reason);
-  std::string lines;
-  for (std::size_t i = 0; i < request.samples.size(); ++i) {
-    const VqaSample& sample = request.samples[i];
-    const Json line = result.questions[i] ? line_of(sample, *result.questions[i])
-                                          : line_of(sample, failures[sample.id.text]);
-    lines += log_text(line);
-  }
-  write_file_atomic(request.output_dir / "predictions.jsonl", lines);
+// Takes up what an earlier run has recorded and compares the rest; rank 0 has it all in the end.
+void compare_questions(const LoadedModel& reference,
+                       const LoadedModel& model,
+                       const AgreementRequest& request,
+                       ProcessGroup& group,
+                       const std::atomic<bool>* cancel,
+                       AgreementResult& result) {
+  const RunFolder folder(request.output_dir);
+  const AgreementLog log(folder, request.samples);
+  on_rank_zero(group, [&] {
+    if (!folder.take_up(request.settings, request.overwrite)) return;
+    RecordedAgreement recorded = log.read();
+    recorded.problems.clear();  // failed questions are asked again
+    log.gather(recorded);
+  });
+  if (request.samples.empty()) return;
+  const RecordedAgreement earlier = log.read();
+  for (const auto& question : earlier.questions) result.resumed += question ? 1 : 0;
+  if (result.resumed > 0 && group.rank() == 0)
+    log_info("{} questions are compared already, {} to go",
+             result.resumed,
+             request.samples.size() - static_cast<std::size_t>(result.resumed));
+  group.barrier(at::kCPU);  // all have read before one writes
+  result.cancelled = !QuestionRun(reference, model, request, group)
+                          .run(earlier, log, folder.log(group.rank(), group.size()), cancel);
+  if (result.cancelled) return;
+  on_rank_zero(group, [&] {
+    result.recorded = log.read();
+    const auto& problems = result.recorded.problems;
+    for (const auto& problem : problems)
+      log_warning("question {}: {}", problem.id.text, problem.reason);
+    check(problems.size() < request.samples.size(),
+          ErrorKind::Config,
+          "agreement: expected at least one question that can be asked, all {} failed; the first: "
+          "{}",
+          request.samples.size(),
+          problems.empty() ? "" : problems.front().reason);
+    log.gather(result.recorded);
+  });
 }
 
 // ---- text
@@ -297,6 +264,7 @@ void write_predictions(const AgreementRequest& request, const AgreementResult& r
 std::optional<TextAgreement> compare_text(const LoadedModel& reference,
                                           const LoadedModel& model,
                                           const AgreementRequest& request,
+                                          ProcessGroup& group,
                                           const std::atomic<bool>* cancel) {
   const auto windows_of = [&](const LoadedModel& loaded) {
     return text_windows(loaded.processor->tokenizer(), request.text, request.window);
@@ -306,42 +274,50 @@ std::optional<TextAgreement> compare_text(const LoadedModel& reference,
         ErrorKind::Config,
         "reference model: expected the model's tokenizer, got one that cuts {} otherwise",
         request.text.string());
-  TextAgreement out;
-  out.windows = windows.size(0);
-  double reference_sum = 0.0, sum = 0.0;
-  Progress progress("agreement on text", out.windows, "window");
-  for (std::int64_t begin = 0; begin < out.windows; begin += request.runner.batch_size) {
-    if (cancel != nullptr && cancel->load()) return std::nullopt;
-    const std::int64_t count = std::min(request.runner.batch_size, out.windows - begin);
+  // Of each window both models' sums of -log p, the equal likeliest tokens and each token's KL.
+  const std::int64_t tokens = request.window - 1, columns = 3 + tokens;
+  const auto work = [&](std::int64_t begin, std::int64_t count, double* rows) {
+    const c10::InferenceMode guard;
     const at::Tensor ids = windows.narrow(0, begin, count);
     const at::Tensor wanted = window_hidden(*reference.vlm, ids, {});
     const at::Tensor got = window_hidden(*model.vlm, ids, request.runner.session);
-    for (std::int64_t row = 0; row < count; ++row) {
+    for (std::int64_t row = 0; row < count; ++row, rows += columns) {
       const at::Tensor reference_logits = window_logits(*reference.vlm, wanted[row]);
       const at::Tensor logits = window_logits(*model.vlm, got[row]);
-      out.divergence.add(reference_logits, logits);
-      reference_sum += negative_log_likelihood(reference_logits, ids[row]);
-      sum += negative_log_likelihood(logits, ids[row]);
+      Divergence divergence;
+      divergence.add(reference_logits, logits);
+      rows[0] = negative_log_likelihood(reference_logits, ids[row]);
+      rows[1] = negative_log_likelihood(logits, ids[row]);
+      rows[2] = static_cast<double>(divergence.same_top1);
+      std::copy(divergence.kl.begin(), divergence.kl.end(), rows + 3);
     }
-    progress.advance(count);
+  };
+  const WindowShare share{
+      "agreement on text", windows.size(0), columns, request.runner.batch_size, work};
+  const auto table = share_windows(group, share, cancel);
+  if (!table) return std::nullopt;
+  TextAgreement out;
+  out.windows = windows.size(0);
+  double reference_sum = 0.0, sum = 0.0;
+  const auto* row = table->const_data_ptr<double>();
+  for (std::int64_t w = 0; w < out.windows; ++w, row += columns) {
+    reference_sum += row[0];
+    sum += row[1];
+    out.divergence.add({{row + 3, row + columns}, static_cast<std::int64_t>(row[2])});
   }
-  const auto tokens = static_cast<double>(out.divergence.positions());
-  out.reference_perplexity = std::exp(reference_sum / tokens);
-  out.perplexity = std::exp(sum / tokens);
+  const auto positions = static_cast<double>(out.divergence.positions());
+  out.reference_perplexity = std::exp(reference_sum / positions);
+  out.perplexity = std::exp(sum / positions);
   return out;
 }
 
 }  // namespace
 
-bool QuestionAgreement::same_answer() const {
-  return py_strip(reference_answer) == py_strip(answer);
-}
-
 Json AgreementResult::to_json() const {
   Json json = Json::object();
   Divergence all;
   std::int64_t scored = 0, same = 0;
-  for (const auto& question : questions) {
+  for (const auto& question : recorded.questions) {
     if (!question) continue;
     ++scored;
     same += question->same_answer() ? 1 : 0;
@@ -359,19 +335,21 @@ Json AgreementResult::to_json() const {
     json["text"]["tokens"] = text->divergence.positions();
     json["text"]["windows"] = text->windows;
   }
-  json["counts"] = {{"questions", questions.size()},
+  json["counts"] = {{"questions", recorded.questions.size()},
                     {"scored", scored},
-                    {"failed", problems.size()},
+                    {"failed", recorded.problems.size()},
                     {"positions", all.positions()}};
-  json["problems"] = problems_json(problems);
+  json["problems"] = problems_json(recorded.problems);
   return json;
 }
 
 AgreementResult measure_agreement(const LoadedModel& reference,
                                   const LoadedModel& model,
                                   const AgreementRequest& request,
-                                  const std::atomic<bool>* cancel) {
-  const c10::InferenceMode guard;
+                                  const std::atomic<bool>* cancel,
+                                  ProcessGroup* ranks) {
+  const std::unique_ptr<ProcessGroup> alone = single_process();
+  ProcessGroup& group = ranks != nullptr ? *ranks : *alone;
   const Stopwatch watch;
   check(!request.samples.empty() || !request.text.empty(),
         ErrorKind::Usage,
@@ -381,28 +359,9 @@ AgreementResult measure_agreement(const LoadedModel& reference,
         "--batch_size: expected at least 1, got {}",
         request.runner.batch_size);
   AgreementResult result;
-  result.questions.resize(request.samples.size());
-  const bool earlier = take_up(request.output_dir, request.settings, request.overwrite);
-  if (!request.samples.empty()) {
-    if (earlier) read_earlier(request.output_dir / "predictions.jsonl", request, result);
-    if (result.resumed > 0)
-      log_info("{} questions are compared already, {} to go",
-               result.resumed,
-               request.samples.size() - static_cast<std::size_t>(result.resumed));
-    QuestionRun(reference, model, request, cancel).run(result);
-    for (const auto& problem : result.problems)
-      log_warning("question {}: {}", problem.id, problem.reason);
-    if (result.cancelled) return result;
-    check(result.problems.size() < request.samples.size(),
-          ErrorKind::Config,
-          "agreement: expected at least one question that can be asked, all {} failed; the first: "
-          "{}",
-          request.samples.size(),
-          result.problems.empty() ? "" : result.problems.front().reason);
-    write_predictions(request, result);
-  }
-  if (!request.text.empty()) {
-    result.text = compare_text(reference, model, request, cancel);
+  compare_questions(reference, model, request, group, cancel, result);
+  if (!result.cancelled && !request.text.empty()) {
+    result.text = compare_text(reference, model, request, group, cancel);
     result.cancelled = !result.text;
   }
   result.seconds = watch.seconds();

@@ -7,11 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "data/instruct_dataset.h"
+#include "data/vqa_sample.h"
+#include "dist/process_group.h"
 #include "engine/loaded_model.h"
+#include "eval/agreement_log.h"
 #include "eval/answer_runner.h"
 #include "eval/benchmark_prompt.h"
-#include "eval/divergence.h"
 
 namespace vmla {
 
@@ -30,16 +31,6 @@ struct AgreementRequest {
   Json settings = Json::object();  // what else decides the result: kept in run.json, results.json
 };
 
-// On one question. The distributions compared are those behind the prompt and behind each token of
-// the reference's answer (its end token not counted), that answer being fed to both models.
-struct QuestionAgreement {
-  std::string reference_answer;
-  std::string answer;  // the model's own
-  Divergence divergence;
-
-  bool same_answer() const;  // after strip
-};
-
 // Over all windows of a text.
 struct TextAgreement {
   Divergence divergence;
@@ -49,10 +40,9 @@ struct TextAgreement {
 };
 
 struct AgreementResult {
-  std::vector<std::optional<QuestionAgreement>> questions;  // one a sample; nothing: failed
-  std::vector<SampleProblem> problems;
+  RecordedAgreement recorded;  // rank 0
   std::optional<TextAgreement> text;
-  std::int64_t resumed = 0;
+  std::int64_t resumed = 0;  // questions that an earlier run had compared
   double seconds = 0.0;
   bool cancelled = false;
 
@@ -61,13 +51,15 @@ struct AgreementResult {
   Json to_json() const;
 };
 
-// Both models answer greedily, a batch of questions after the other. Writes predictions.jsonl
-// {question_id, reference_answer, answer, kl, top1, kl_by_position} as it goes; a run that was cut
-// off goes on where it was. Errors: ErrorKind::Config for models whose tokens differ and where no
-// question can be asked; Usage (another run's directory); Io.
+// Both models answer greedily, a batch of questions after the other. Writes predictions.jsonl (see
+// agreement_log.h) as it goes; a run that was cut off goes on where it was, on any number of ranks.
+// Each of several ranks compares every so many-th batch, of questions into a file of its own, which
+// rank 0 gathers. Errors: ErrorKind::Config for models whose tokens differ and where no question
+// can be asked; Usage (another run's directory); Io; Device (a rank is gone).
 AgreementResult measure_agreement(const LoadedModel& reference,
                                   const LoadedModel& model,
                                   const AgreementRequest& request,
-                                  const std::atomic<bool>* cancel = nullptr);
+                                  const std::atomic<bool>* cancel = nullptr,
+                                  ProcessGroup* ranks = nullptr);
 
 }  // namespace vmla

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "base/json.h"
+#include "dist/process_group.h"
 #include "engine/session.h"
 #include "input/tokenizer.h"
 
@@ -27,11 +28,13 @@ struct PerplexityResult {
   Json to_json() const;  // {"perplexity", "tokens", "windows", "mean_nll"}
 };
 
-// Errors: those of text_windows.h; ErrorKind::Usage.
+// The windows' batches are spread over the ranks; all have the result, and it is that of one.
+// Errors: those of text_windows.h; ErrorKind::Usage; Device (a rank is gone).
 PerplexityResult measure_perplexity(const Vlm& model,
                                     const Tokenizer& tokenizer,
                                     const fs::path& text,
                                     const PerplexityOptions& options,
-                                    const std::atomic<bool>* cancel = nullptr);
+                                    const std::atomic<bool>* cancel = nullptr,
+                                    ProcessGroup* ranks = nullptr);
 
 }  // namespace vmla

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <exception>
 #include <map>
 #include <memory>
 #include <random>
@@ -14,6 +13,7 @@
 #include "base/stopwatch.h"
 #include "eval/prediction_log.h"
 #include "eval/rank_watch.h"
+#include "eval/rank_zero.h"
 #include "eval/run_directory.h"
 #include "eval/run_report.h"
 
@@ -39,31 +39,6 @@ Json run_settings(const EvalRunRequest& request) {
   return settings;
 }
 
-// Rank 0 looks at the directory, the others learn whether the run may begin.
-void prepare_together(ProcessGroup& group,
-                      const RunDirectory& directory,
-                      const Json& settings,
-                      bool overwrite) {
-  std::exception_ptr error;
-  const at::Tensor kind = at::full({1}, -1, at::kLong);
-  if (group.rank() == 0) {
-    try {
-      directory.prepare(settings, overwrite);
-    } catch (const Error& e) {
-      error = std::current_exception();
-      kind.fill_(static_cast<std::int64_t>(e.kind()));
-    }
-  }
-  group.broadcast(kind, 0)->wait();
-  if (error) std::rethrow_exception(error);
-  const auto told = kind.item<std::int64_t>();
-  check(told < 0,
-        static_cast<ErrorKind>(told),
-        "rank {} of {}: rank 0 cannot begin, for the reason that it gives",
-        group.rank(),
-        group.size());
-}
-
 AnswerTimings summed(ProcessGroup& group, const AnswerTimings& own) {
   const at::Tensor sums = at::tensor(
       {own.questions, own.images, own.prefix_tokens, own.suffix_tokens, own.output_tokens},
@@ -87,14 +62,31 @@ ScoreReport unscored(const EvalRunRequest& request, RecordedAnswers answers) {
   return report;
 }
 
+bool has_answers(const VqaSample& sample) {
+  return !sample.answers.empty();
+}
+
 ScoreReport report_on(const EvalRunRequest& request, RecordedAnswers answers) {
-  const bool scored = std::any_of(request.samples.begin(),
-                                  request.samples.end(),
-                                  [](const VqaSample& sample) { return !sample.answers.empty(); });
-  if (!scored) return unscored(request, std::move(answers));
+  const auto& samples = request.samples;
+  if (std::none_of(samples.begin(), samples.end(), has_answers))
+    return unscored(request, std::move(answers));
   MatchedPredictions predictions;
   predictions.texts = std::move(answers.texts);
   return score_samples(request.benchmark, request.samples, std::move(predictions), request.score);
+}
+
+// Before anything is asked: a split has answers or has none.
+void check_answers(const EvalRunRequest& request) {
+  const auto& samples = request.samples;
+  if (std::none_of(samples.begin(), samples.end(), has_answers)) return;
+  for (const VqaSample& sample : samples) {
+    const bool counts = !sample.gqa || sample.gqa->balanced;
+    check(!counts || has_answers(sample),
+          ErrorKind::Config,
+          "{}: question_id {}: expected answers as other questions have, found none",
+          benchmark_name(request.benchmark),
+          sample.id.text);
+  }
 }
 
 void take_subset(EvalRunRequest& request) {
@@ -175,10 +167,14 @@ EvalRunResult run_benchmark(const Vlm& model,
   ProcessGroup& group = ranks != nullptr ? *ranks : *alone;
   const bool leads = group.rank() == 0;
   take_subset(request);
-  check(!request.samples.empty(), ErrorKind::Config, "samples: expected at least one, got none");
+  check(!request.samples.empty(),
+        ErrorKind::Config,
+        "{}: expected at least one question, found none",
+        benchmark_name(request.benchmark));
+  check_answers(request);
   const Json settings = run_settings(request);
   const RunDirectory directory(request.output_dir, request.benchmark, request.samples);
-  prepare_together(group, directory, settings, request.overwrite);
+  on_rank_zero(group, [&] { directory.prepare(settings, request.overwrite); });
 
   EvalRunResult result;
   const RecordedAnswers earlier = directory.read();
@@ -198,7 +194,7 @@ EvalRunResult run_benchmark(const Vlm& model,
   group.barrier(at::kCPU);  // all have read before one writes
   {
     const Stopwatch watch;
-    PredictionLog log(directory.log(group.rank(), group.size()));
+    PredictionLog log(directory.folder().log(group.rank(), group.size()));
     Progress progress(
         benchmark_name(request.benchmark), static_cast<std::int64_t>(todo.size()), "question");
     RankWatch all(group, cancel, [&](std::int64_t answers) { progress.advance(answers); });
@@ -224,7 +220,7 @@ EvalRunResult run_benchmark(const Vlm& model,
   RecordedAnswers answers = directory.read();
   result.problems = answers.problems;
   for (const auto& problem : result.problems)
-    log_warning("question {}: {}", problem.id, problem.reason);
+    log_warning("question {}: {}", problem.id.text, problem.reason);
   result.report = report_on(request, std::move(answers));
   for (const auto& [key, value] : settings.items()) result.report.settings[key] = value;
   result.report.settings["sources"] = request.sources;
@@ -234,7 +230,7 @@ EvalRunResult run_benchmark(const Vlm& model,
   result.report.details["timings"]["ranks"] = group.size();
   result.report.details["problems"] = problems_json(result.problems);
   write_score_report(result.report, request.output_dir);
-  directory.remove_rank_logs();
+  directory.folder().remove_rank_logs();
   return result;
 }
 

@@ -7,10 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "data/instruct_dataset.h"
+#include "data/vqa_sample.h"
 #include "dist/process_group.h"
 #include "eval/answer_runner.h"
 #include "eval/benchmark_prompt.h"
+#include "eval/question_problem.h"
 #include "eval/score.h"
 
 namespace vmla {
@@ -42,10 +43,10 @@ struct EvalRunRequest {
 };
 
 struct EvalRunResult {
-  ScoreReport report;                   // rank 0
-  AnswerTimings timings;                // of all ranks together
-  std::vector<SampleProblem> problems;  // samples without an answer; rank 0
-  std::int64_t resumed = 0;             // answers that an earlier run had written
+  ScoreReport report;                     // rank 0
+  AnswerTimings timings;                  // of all ranks together
+  std::vector<QuestionProblem> problems;  // samples without an answer; rank 0
+  std::int64_t resumed = 0;               // answers that an earlier run had written
   bool cancelled = false;
 };
 

@@ -7,44 +7,40 @@
 
 #include "base/files.h"
 #include "base/json.h"
-#include "data/instruct_dataset.h"
+#include "data/vqa_sample.h"
 #include "eval/answer_runner.h"
 #include "eval/benchmark.h"
+#include "eval/question_problem.h"
+#include "eval/run_folder.h"
 
 namespace vmla {
 
 struct RecordedAnswers {
   std::vector<std::optional<std::string>> texts;  // one for each sample
-  std::vector<SampleProblem> problems;            // of samples without a text: why
+  std::vector<QuestionProblem> problems;          // of samples without a text: why
 };
 
-// run.json, predictions.jsonl and, with several ranks, predictions.rankN.jsonl of each. The folder,
-// the samples and the number of ranks are the same on all ranks.
+// The folder, the samples and the number of ranks are the same on all ranks.
 class RunDirectory {
  public:
   // samples must outlive it.
   RunDirectory(fs::path folder, Benchmark benchmark, const std::vector<VqaSample>& samples);
 
-  // Rank 0, before any rank reads or writes. Makes the folder, or takes up the unfinished run
-  // there: torn last lines go, answers of all its ranks go into predictions.jsonl. overwrite: what
-  // a run has left goes. Errors: Usage for a run of other settings, Io, Config.
+  // Rank 0, before any rank reads or writes: RunFolder::take_up, and answers of all ranks of an
+  // unfinished run go into predictions.jsonl. Errors: Usage for a run of other settings, Io,
+  // Config.
   void prepare(const Json& settings, bool overwrite) const;
 
-  // Where a rank writes its lines.
-  fs::path log(std::int64_t rank, std::int64_t ranks) const;
+  const RunFolder& folder() const { return folder_; }
   Json line(const Answer& answer) const;
 
   // From all logs.
   RecordedAnswers read() const;
-  // Once predictions.jsonl holds everything.
-  void remove_rank_logs() const;
 
  private:
-  std::vector<fs::path> rank_logs() const;
-  void check_settings(const Json& settings) const;
   void gather() const;
 
-  fs::path folder_;
+  RunFolder folder_;
   Benchmark benchmark_;
   const std::vector<VqaSample>& samples_;
 };

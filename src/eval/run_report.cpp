@@ -17,10 +17,10 @@ const char* path_name(AttentionPath path) {
 
 }  // namespace
 
-Json problems_json(const std::vector<SampleProblem>& problems) {
+Json problems_json(const std::vector<QuestionProblem>& problems) {
   Json list = Json::array();
   for (const auto& problem : problems)
-    list.push_back({{"question_id", problem.id}, {"reason", problem.reason}});
+    list.push_back({{"question_id", problem.id.to_json()}, {"reason", problem.reason}});
   return list;
 }
 

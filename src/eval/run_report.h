@@ -4,14 +4,14 @@
 #include <string>
 #include <vector>
 
-#include "data/instruct_dataset.h"
 #include "eval/answer_runner.h"
 #include "eval/benchmark_prompt.h"
+#include "eval/question_problem.h"
 
 namespace vmla {
 
 // [{"question_id", "reason"}]
-Json problems_json(const std::vector<SampleProblem>& problems);
+Json problems_json(const std::vector<QuestionProblem>& problems);
 Json timings_json(const AnswerTimings& timings);
 
 // The whole prompt with {question}, {hint}, {choice} and {ocr} where a sample's own words stand.

@@ -9,6 +9,7 @@
 #include "eval/open_questions.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
+#include "support/run_ranks.h"
 #include "support/temp_dir.h"
 
 namespace vmla {
@@ -173,9 +174,57 @@ TEST_F(Agreement, GoesOnWhereItWasCutOff) {
   EXPECT_EQ(resumed.to_json(), whole);
   AgreementRequest other = r;
   other.settings["model"] = "another";
-  EXPECT_TRUE(fails_with(ErrorKind::Usage, {"run.json"}, [&] { measure("near", other); }));
+  EXPECT_TRUE(fails_with(ErrorKind::Usage, {"expected a run with model \"another\""}, [&] {
+    measure("near", other);
+  }));
   other.overwrite = true;
   EXPECT_EQ(measure("near", other).resumed, 0);
+}
+
+TEST_F(Agreement, OnSeveralRanksIsThatOfOne) {
+  const auto on_ranks = [&](std::int64_t ranks, const AgreementRequest& r) {
+    AgreementResult result;
+    test::run_ranks(ranks, [&](ProcessGroup& group) {
+      AgreementResult own =
+          measure_agreement(models_.at("mha"), models_.at("near"), r, nullptr, &group);
+      if (group.rank() == 0) result = std::move(own);
+    });
+    return result;
+  };
+  const auto of = [&](const std::string& out) {
+    AgreementRequest r = request(out);
+    r.settings = Json::object();
+    r.runner.batch_size = 2;
+    r.text = kMeasures / "text.txt";
+    r.window = 64;
+    return r;
+  };
+  const Json want = measure("near", of("one")).to_json();
+  const std::string log = test::slurp(dir_ / "one/predictions.jsonl");
+  for (const std::int64_t ranks : {2, 4}) {
+    const std::string out = fmt::format("ranks{}", ranks);
+    EXPECT_EQ(on_ranks(ranks, of(out)).to_json(), want) << ranks;
+    EXPECT_EQ(test::slurp(dir_ / out / "predictions.jsonl"), log);
+    EXPECT_FALSE(fs::exists(dir_ / out / "predictions.rank0.jsonl"));
+  }
+  // What a killed run of three ranks leaves, taken up by two.
+  std::vector<std::string> rows;
+  std::istringstream in(log);
+  for (std::string row; std::getline(in, row);) rows.push_back(row + "\n");
+  dir_.write("cut/run.json", "{}");
+  dir_.write("cut/predictions.rank1.jsonl", rows[3] + rows[0].substr(0, 20));
+  dir_.write("cut/predictions.rank2.jsonl", rows[4] + rows[1]);
+  AgreementRequest rest = of("cut");
+  rest.runner.batch_size = 1;
+  const AgreementResult resumed = on_ranks(2, rest);
+  EXPECT_EQ(resumed.resumed, 3);
+  EXPECT_EQ(resumed.to_json()["counts"], want["counts"]);
+  EXPECT_EQ(lines("cut").size(), rows.size());
+  // Where nothing can be asked, all ranks end.
+  AgreementRequest none = of("none");
+  none.image_root = dir_ / "nowhere";
+  none.samples.resize(2);
+  EXPECT_TRUE(fails_with(ErrorKind::Config, {"all 2 failed"}, [&] { on_ranks(2, none); }));
 }
 
 TEST_F(Agreement, BrokenImagesAreCountedListedAndLeftOut) {
@@ -190,7 +239,7 @@ TEST_F(Agreement, BrokenImagesAreCountedListedAndLeftOut) {
   EXPECT_EQ(report["counts"]["scored"], 3);
   EXPECT_EQ(report["counts"]["failed"], 2);
   ASSERT_EQ(report["problems"].size(), 2U);
-  EXPECT_EQ(report["problems"][0]["question_id"], "0");
+  EXPECT_EQ(report["problems"][0]["question_id"], 0);
   const auto rows = lines("broken");
   ASSERT_EQ(rows.size(), 5U);
   EXPECT_TRUE(rows[2]["missing"].get<bool>());

@@ -87,6 +87,44 @@ TEST(EvalRanks, EqualOneProcess) {
   EXPECT_EQ(run("one", {"--prompt", "original", "--overwrite"}).exit_code, 0);
 }
 
+// What needs no answers, likewise.
+TEST(EvalRanks, MeasuresEqualOneProcess) {
+  const TempDir dir;
+  const std::string golden = "tests/golden/";
+  const auto report = [&](const std::string& output, std::vector<std::string> all, int ranks) {
+    const std::vector<std::string> more{"--device=cpu",
+                                        "--dtype=float32",
+                                        "--text=" + golden + "measures/text.txt",
+                                        "--window=16",
+                                        "--batch_size=2",
+                                        "--no_model_hash",
+                                        "--json",
+                                        "--output_dir",
+                                        (dir / output).string(),
+                                        "--nproc_per_node",
+                                        std::to_string(ranks)};
+    all.insert(all.end(), more.begin(), more.end());
+    const CommandResult result = run_vlm_mla(all, {}, kEnvironment);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    Json json = parse_json(result.exit_code == 0 ? result.out : "{}", "stdout");
+    EXPECT_EQ(json["timings"]["ranks"], std::max(ranks, 1));
+    json.erase("timings");
+    return json;
+  };
+  const std::vector<std::string> perplexity{
+      "eval", "--benchmark=perplexity", "--model_path=" + golden + "models/mha"};
+  EXPECT_EQ(report("p2", perplexity, 2), report("p1", perplexity, 0));
+  const std::vector<std::string> agreement{"eval",
+                                           "--benchmark=agreement",
+                                           "--model_path=" + golden + "models/gqa",
+                                           "--reference_model=" + golden + "models/mha",
+                                           "--questions=" + golden + "measures/questions.jsonl",
+                                           "--image_root=" + golden + "images"};
+  EXPECT_EQ(report("a2", agreement, 2), report("a1", agreement, 0));
+  EXPECT_EQ(slurp(dir / "a2/predictions.jsonl"), slurp(dir / "a1/predictions.jsonl"));
+  EXPECT_FALSE(fs::exists(dir / "a2/predictions.rank1.jsonl"));
+}
+
 TEST(EvalRanks, ARankThatDiesStopsTheJob) {
   const TempDir dir;
   const fs::path output = dir / "out";

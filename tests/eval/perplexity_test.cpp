@@ -10,6 +10,7 @@
 #include "model/load.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
+#include "support/run_ranks.h"
 #include "support/temp_dir.h"
 
 namespace vmla {
@@ -67,6 +68,25 @@ TEST(Perplexity, DoesNotDependOnTheBatchOrTheCache) {
   options.session.path = AttentionPath::Absorbed;
   options.session.cache_mode = CacheMode::Native;
   EXPECT_NEAR(measure_perplexity(*vlm, tokenizer(), kText, options).perplexity / want, 1, 1e-5);
+}
+
+TEST(Perplexity, OnSeveralRanksIsThatOfOneToTheLastBit) {
+  const auto vlm = model("mha");
+  const PerplexityOptions options{16, 3, {}};
+  const Json want = measure_perplexity(*vlm, tokenizer(), kText, options).to_json();
+  ASSERT_GT(want["windows"].get<std::int64_t>(), 12) << "fewer batches than ranks show little";
+  for (const std::int64_t ranks : {2, 3, 5}) {
+    test::run_ranks(ranks, [&](ProcessGroup& group) {
+      const auto got = measure_perplexity(*vlm, tokenizer(), kText, options, nullptr, &group);
+      EXPECT_EQ(got.to_json(), want) << group.rank() << " of " << ranks;
+    });
+  }
+  test::run_ranks(3, [&](ProcessGroup& group) {
+    const std::atomic<bool> cancel = group.rank() == 2;
+    const PerplexityOptions one_by_one{4, 1, {}};
+    const auto got = measure_perplexity(*vlm, tokenizer(), kText, one_by_one, &cancel, &group);
+    EXPECT_TRUE(got.cancelled) << group.rank();
+  });
 }
 
 TEST(Perplexity, StopsWhenAsked) {

@@ -105,7 +105,7 @@ TEST_F(RankRun, BrokenImagesOfAllRanksAreListed) {
   dir.write("images/picture1.png", "not a picture");
   const auto result = run_on(2, r);
   ASSERT_EQ(result.problems.size(), 3U);
-  EXPECT_EQ(result.problems[2].id, "105");
+  EXPECT_EQ(result.problems[2].id.text, "105");
   EXPECT_EQ(result.report.counts.at("failed"), 3);
   EXPECT_EQ(run_on(3, request(dir, 1, true)).resumed, 6) << "only the three are asked again";
 }

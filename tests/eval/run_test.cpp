@@ -97,6 +97,16 @@ TEST_F(EvalRun, RefusesAnotherRunsDirectory) {
   EXPECT_EQ(read_json(dir / "out/run.json").at("max_new_tokens"), 7);
 }
 
+TEST_F(EvalRun, OneQuestionWithoutAnswersIsSeenBeforeAnyIsAsked) {
+  const test::TempDir dir;
+  EvalRunRequest r = request(dir, 4, true);
+  r.samples[4].answers.clear();
+  EXPECT_TRUE(test::fails_with(ErrorKind::Config, {"vqav2: question_id 104"}, [&] {
+    run_benchmark(*model_, *processor_, r);
+  }));
+  EXPECT_FALSE(fs::exists(r.output_dir));
+}
+
 TEST_F(EvalRun, ATestSplitIsAskedButNotScored) {
   const test::TempDir dir;
   EvalRunRequest r = request(dir, 4, true);
@@ -122,7 +132,7 @@ TEST_F(EvalRun, ResultsTellSettingsTimingsAndFailures) {
   EXPECT_EQ(report["timings"]["questions"], 9);
   EXPECT_EQ(report["timings"]["ranks"], 1);
   ASSERT_EQ(report["problems"].size(), 3U);
-  EXPECT_EQ(report["problems"][0]["question_id"], "103");
+  EXPECT_EQ(report["problems"][0]["question_id"], 103);
 }
 
 TEST_F(EvalRun, BrokenImagesAreCountedListedAndScoredWrong) {
@@ -131,7 +141,7 @@ TEST_F(EvalRun, BrokenImagesAreCountedListedAndScoredWrong) {
   dir.write("images/picture1.png", "not a picture");
   const auto result = run_benchmark(*model_, *processor_, r);
   ASSERT_EQ(result.problems.size(), 3U);
-  EXPECT_EQ(result.problems[0].id, "103");
+  EXPECT_EQ(result.problems[0].id.text, "103");
   EXPECT_NE(result.problems[0].reason.find("picture1.png"), std::string::npos);
   EXPECT_EQ(result.report.samples.size(), 9U) << "still scored, as wrong";
   EXPECT_EQ(result.report.counts.at("failed"), 3);
