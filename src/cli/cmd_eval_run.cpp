@@ -1,5 +1,6 @@
 #include <c10/core/DeviceGuard.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -62,6 +63,20 @@ SessionOptions session_of(const RunFlags& flags) {
   return session;
 }
 
+// A prompt that speaks of OCR tokens and has none would be scored as if it had.
+void check_ocr(const EvalRunRequest& request) {
+  if (!request.with_ocr) return;
+  check(request.benchmark == Benchmark::TextVqa,
+        ErrorKind::Usage,
+        "--ocr: expected --benchmark textvqa, got {}",
+        benchmark_name(request.benchmark));
+  check(std::any_of(request.samples.begin(),
+                    request.samples.end(),
+                    [](const VqaSample& sample) { return !sample.ocr_tokens.empty(); }),
+        ErrorKind::Config,
+        "--ocr: expected OCR tokens with the questions or in --annotations FILE, found none");
+}
+
 EvalRunRequest request_of(const RunFlags& flags) {
   EvalRunRequest request = flags.request;
   request.benchmark = parse_benchmark(flags.benchmark);
@@ -71,17 +86,14 @@ EvalRunRequest request_of(const RunFlags& flags) {
         flags.image_root);
   const BenchmarkFiles files = flags.data.files();
   request.samples = load_samples(request.benchmark, files);
+  check_ocr(request);
   request.image_root = flags.image_root;
   request.sources = SampleSources{files, flags.image_root}.to_json();
   if (!files.dataset.empty()) {
     request.settings["dataset"] = flags.data.dataset;
     request.settings["dataset_config"] = flags.data.dataset_config;
-    request.settings["split"] =
-        files.split.empty() ? default_split(request.benchmark) : files.split;
-  } else if (request.benchmark == Benchmark::ScienceQa || !files.split.empty()) {
-    request.settings["split"] =
-        files.split.empty() ? default_split(request.benchmark) : files.split;
   }
+  request.settings["split"] = split_name(request.benchmark, files);
   request.output_dir = flags.output_dir;
   request.prompt = parse_prompt_variant(flags.prompt);
   request.runner.max_new_tokens =
@@ -102,13 +114,13 @@ EvalRunRequest request_of(const RunFlags& flags) {
   return request;
 }
 
-MeasureRun measure_of(const RunFlags& flags) {
+MeasureRun measure_of(const RunFlags& flags, at::Device device) {
   MeasureRun run;
   run.measure = flags.benchmark;
   run.flags = flags.measure;
   run.model = flags.model;
   run.load = flags.load;
-  run.load.device = flags.model.torch_device();
+  run.load.device = device;
   run.load.dtype = flags.model.scalar_type();
   run.load.spread_latents = flags.cache.wants_spread_latents();
   run.json = flags.output.json;
@@ -152,29 +164,36 @@ void finish(const RunFlags& flags, const EvalRunResult& result) {
   if (!errors.is_null()) print_text("\n" + error_text(errors));
 }
 
+void check_subset(const RunFlags& flags) {
+  const std::int64_t count = flags.request.max_samples;
+  const std::int64_t least = flags.benchmark == "mme" ? 2 : 1;  // MME's pairs are never cut
+  check(count == -1 || count >= least,
+        ErrorKind::Usage,
+        "--max_samples: expected {} or more, or -1 for all, got {}",
+        least,
+        count);
+}
+
 void run_eval(RunFlags& flags) {
   if (flags.ranks.started_ranks()) return;
   flags.output.apply();
+  check_subset(flags);
   check(!flags.model.model.empty(),
         ErrorKind::Usage,
         "eval: expected --model_path DIR, or the subcommand score or compare");
-  if (is_measure(flags.benchmark)) {
-    const RankLayout layout = read_rank_layout();
-    check(layout.world_size == 1,
-          ErrorKind::Usage,
-          "{}: expected one process, got {} ranks",
-          flags.benchmark,
-          layout.world_size);
-    return run_measure(measure_of(flags));
-  }
-  fill_in(flags);
   const RankLayout layout = read_rank_layout();
-  EvalRunRequest request = request_of(flags);
   LoadOptions load = flags.load;
   load.device = device_of_rank(flags.model.torch_device(), flags.model.device, layout);
   const c10::OptionalDeviceGuard on_device(load.device);
   // The ranks exchange counts; what they compute stays on their devices.
-  const auto group = connect_processes(layout, at::kCPU, kRankPatience);
+  const auto connect = [&] { return connect_processes(layout, at::kCPU, kRankPatience); };
+  if (is_measure(flags.benchmark)) {
+    const MeasureRun run = measure_of(flags, load.device);
+    return run_measure(run, *connect());
+  }
+  fill_in(flags);
+  EvalRunRequest request = request_of(flags);
+  const auto group = connect();
   load.dtype = flags.model.scalar_type();
   load.spread_latents = flags.cache.wants_spread_latents();
   const fs::path dir = flags.model.directory();

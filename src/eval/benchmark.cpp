@@ -1,5 +1,7 @@
 #include "eval/benchmark.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "base/error.h"
@@ -74,6 +76,15 @@ std::string default_split(Benchmark benchmark) {
     default:
       return "test";
   }
+}
+
+std::string split_name(Benchmark benchmark, const BenchmarkFiles& files) {
+  if (!files.split.empty()) return files.split;
+  if (!files.dataset.empty() || benchmark == Benchmark::ScienceQa) return default_split(benchmark);
+  std::vector<std::string> names;
+  for (const fs::path& path : files.questions)
+    names.push_back(path.has_stem() ? path.stem().string() : path.parent_path().stem().string());
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 std::vector<VqaSample> load_samples(Benchmark benchmark, const BenchmarkFiles& files) {

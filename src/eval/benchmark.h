@@ -33,6 +33,9 @@ struct BenchmarkFiles {
 // validation for VQAv2 and TextVQA, testdev for GQA, val for VizWiz, else test.
 std::string default_split(Benchmark benchmark);
 
+// Which split files hold: the one that is chosen in them, else what the question files are called.
+std::string split_name(Benchmark benchmark, const BenchmarkFiles& files);
+
 // Errors: ErrorKind::Usage for files that are missing or too many, and those of
 // data/benchmark_files.h and data/parquet_dataset.h.
 std::vector<VqaSample> load_samples(Benchmark benchmark, const BenchmarkFiles& files);

@@ -1,5 +1,7 @@
 #include "eval/score.h"
 
+#include <unordered_set>
+
 #include "base/error.h"
 #include "eval/mme_results.h"
 #include "eval/sample_sources.h"
@@ -62,6 +64,16 @@ Json sample_json(const ScoreReport& report, std::size_t i) {
   return line;
 }
 
+// MME's two questions about an image have one id and are left out together.
+std::unordered_set<std::string> ids_without_text(const std::vector<VqaSample>& samples,
+                                                 const MatchedPredictions& predictions) {
+  std::unordered_set<std::string> ids;
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    if (!predictions.texts[i]) ids.insert(samples[i].id.text);
+  }
+  return ids;
+}
+
 }  // namespace
 
 Json ScoreReport::to_json() const {
@@ -82,6 +94,9 @@ ScoreReport score_samples(Benchmark benchmark,
   ScoreReport report;
   report.benchmark = benchmark;
   std::int64_t missing = 0, empty = 0;
+  const std::unordered_set<std::string> cut = benchmark == Benchmark::Mme
+                                                  ? ids_without_text(samples, predictions)
+                                                  : std::unordered_set<std::string>();
   // GQA's questions outside the balanced set, which those in it may entail.
   std::vector<std::pair<VqaSample, std::optional<std::string>>> unbalanced;
   for (std::size_t i = 0; i < samples.size(); ++i) {
@@ -97,7 +112,8 @@ ScoreReport score_samples(Benchmark benchmark,
           samples[i].id.text);
     missing += text ? 0 : 1;
     empty += text && text->empty() ? 1 : 0;
-    if (!text && options.missing == MissingPolicy::Exclude) continue;
+    const bool whole = text && !cut.contains(samples[i].id.text);
+    if (!whole && options.missing == MissingPolicy::Exclude) continue;
     report.samples.push_back(std::move(samples[i]));
     report.predictions.push_back(std::move(text));
   }
@@ -145,12 +161,8 @@ ScoreReport score_files(const ScoreRequest& request) {
   report.settings["annotations"] = names(request.files.annotations);
   report.settings["predictions"] = request.predictions.string();
   report.settings["sources"] = SampleSources{request.files, {}}.to_json();
-  const bool tables = !request.files.dataset.empty();
-  if (tables) report.settings["dataset"] = request.files.dataset.string();
-  if (tables || request.benchmark == Benchmark::ScienceQa) {
-    report.settings["split"] =
-        request.files.split.empty() ? default_split(request.benchmark) : request.files.split;
-  }
+  if (!request.files.dataset.empty()) report.settings["dataset"] = request.files.dataset.string();
+  report.settings["split"] = split_name(request.benchmark, request.files);
   return report;
 }
 

@@ -43,7 +43,7 @@ std::vector<Interval> bootstrap(
     const std::function<std::vector<double>(const Resample&)>& statistics) {
   check(options.resamples >= 1,
         ErrorKind::Usage,
-        "bootstrap: expected at least 1 resample, got {}",
+        "--resamples: expected at least 1, got {}",
         options.resamples);
   Generator generator(options.seed);
   Resample drawn;

@@ -79,11 +79,6 @@ TEST(EvalPerplexity, SaysWhatIsWrong) {
                                         "--questions",
                                         kMeasures + "questions.jsonl"});
   EXPECT_EQ(questions.exit_code, 2) << questions.err;
-  const CommandResult rank = run_vlm_mla(
-      {"eval", "--benchmark", "perplexity", "--model_path", kMha, "--text", kMeasures + "text.txt"},
-      {},
-      {"RANK=0", "WORLD_SIZE=2", "LOCAL_RANK=0", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=29511"});
-  EXPECT_EQ(rank.exit_code, 2) << rank.err;
 }
 
 TEST(EvalAgreement, ComparesAConversionWithItsSource) {
@@ -196,6 +191,32 @@ TEST_F(EvalVqa, ResultsCarryWhatDecidesAScore) {
   EXPECT_GT(report["timings"]["seconds"].get<double>(), 0.0);
   EXPECT_TRUE(report["metrics"].contains("official_raw_unanimous"));
   EXPECT_FALSE(report.contains("errors"));
+}
+
+TEST_F(EvalVqa, RefusesSubsetsAndOcrTokensThatThereAreNot) {
+  for (const auto& [flags, code] :
+       {std::pair<std::vector<std::string>, int>{{"--max_samples=0"}, 2},
+        {{"--max_samples=-2"}, 2},
+        {{"--benchmark=mme", "--max_samples=1"}, 2},
+        {{"--benchmark=vqav2", "--ocr"}, 2}}) {
+    const CommandResult result = eval(arguments("none", flags));
+    EXPECT_EQ(result.exit_code, code) << result.err;
+    EXPECT_EQ(result.err.find(flags.back() == "--ocr" ? "error: --ocr" : "error: --max_samples"),
+              0U)
+        << result.err;
+  }
+  const std::string text =
+      R"({"data": [{"question_id": 1, "image_id": "stripes", "question": "Brand?", "answers": )" +
+      Json(std::vector<std::string>(10, "a")).dump() + "}]}";
+  const CommandResult ocr = eval({"--benchmark=textvqa",
+                                  "--model_path",
+                                  kMha,
+                                  "--questions",
+                                  dir_.write("t.json", text).string(),
+                                  "--ocr"});
+  EXPECT_EQ(ocr.exit_code, 5) << ocr.err;
+  EXPECT_EQ(ocr.err.find("error: --ocr: expected OCR tokens"), 0U) << ocr.err;
+  EXPECT_FALSE(fs::exists(dir_ / "none"));
 }
 
 TEST_F(EvalVqa, TakesTheOriginalsFlagsAndWritesItsFiles) {

@@ -326,6 +326,26 @@ TEST(ScoreMme, TakesLlavasAnswersAndTheToolsOwnFiles) {
       fails_with(ErrorKind::Config, {"OCR.txt", "Yes or No"}, [&] { score_files(request); }));
 }
 
+TEST(ScoreMme, APairWithAGapIsWrongOrLeftOutAsAWhole) {
+  const TempDir dir;
+  for (const char* image : {"0001", "0002"})
+    dir.write(fmt::format("mme/OCR/{}.txt", image), "Is it a?\tYes\nIs it b?\tNo\n");
+  ScoreRequest request;
+  request.benchmark = Benchmark::Mme;
+  request.files.questions = {dir / "mme"};
+  request.predictions =
+      dir.write("p.json",
+                R"([{"question_id": "OCR/0001.png", "question": "Is it a?", "answer": "Yes"},
+                    {"question_id": "OCR/0002.png", "question": "Is it b?", "answer": "No"},
+                    {"question_id": "OCR/0002.png", "question": "Is it a?", "answer": "Yes"}])");
+  EXPECT_EQ(score_files(request).score.metrics["official"]["overall"], 75.0 + 50.0);
+  request.options.missing = MissingPolicy::Exclude;
+  const ScoreReport report = score_files(request);
+  EXPECT_EQ(report.score.metrics["official"]["overall"], 200.0);
+  EXPECT_EQ(report.counts["scored"], 2);
+  EXPECT_EQ(report.counts["missing"], 1);
+}
+
 TEST(BenchmarkNames, AreCheckedAndPathsCounted) {
   EXPECT_EQ(parse_benchmark("scienceqa"), Benchmark::ScienceQa);
   EXPECT_TRUE(fails_with(
