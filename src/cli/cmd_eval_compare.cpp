@@ -22,14 +22,19 @@ struct CompareFlags {
 };
 
 std::string compare_text(const Json& report) {
-  std::string text = fmt::format("{} questions in both\n{:<12}{:>8}{:>8}{:>12}   {:<18}{}\n",
-                                 report["counts"]["compared"].get<std::int64_t>(),
-                                 "",
-                                 "A",
-                                 "B",
-                                 "B - A",
-                                 "95 % interval",
-                                 "McNemar's p (exact, mid)");
+  const Json& counts = report["counts"];
+  const auto only_a = counts["only_in_a"].get<std::int64_t>(),
+             only_b = counts["only_in_b"].get<std::int64_t>();
+  std::string text = fmt::format("{} questions in both", counts["compared"].get<std::int64_t>());
+  if (only_a + only_b > 0)
+    text += fmt::format("; left out: {} only in A, {} only in B", only_a, only_b);
+  text += fmt::format("\n{:<12}{:>8}{:>8}{:>12}   {:<18}{}\n",
+                      "",
+                      "A",
+                      "B",
+                      "B - A",
+                      "95 % interval",
+                      "McNemar's p (exact, mid)");
   for (const auto& [variant, metric] : report["metrics"].items()) {
     text += fmt::format(
         "{:<12}{:>8.2f}{:>8.2f}{:>+12.2f}   {:<18}{:.4g}, {:.4g}\n",
@@ -49,6 +54,28 @@ PageRun page_run(const fs::path& predictions) {
   const fs::path results = absolute_path(predictions.string()).parent_path() / "results.json";
   std::error_code ec;
   return {predictions.string(), fs::exists(results, ec) ? read_json(results) : Json()};
+}
+
+// The same scores mean the same only by the same rules.
+void check_rules(const PageRun& a, const PageRun& b) {
+  const auto setting = [](const PageRun& run, const char* key) {
+    const std::string subject = "results.json of " + run.name;
+    if (run.results.is_null()) return std::string();
+    const Json settings = json_value(run.results, "settings", Json::object(), subject);
+    return json_value<std::string>(settings, key, "", subject + ": settings");
+  };
+  for (const char* key : {"benchmark", "unanimous", "missing"}) {
+    const std::string of_a = setting(a, key), of_b = setting(b, key);
+    if (of_a.empty() || of_b.empty() || of_a == of_b) continue;
+    check(std::string(key) != "benchmark",
+          ErrorKind::Config,
+          "{}: expected a run of {} as {}, got one of {}",
+          b.name,
+          of_a,
+          a.name,
+          of_b);
+    log_warning("scored by different rules: {} is {} in A, {} in B", key, of_a, of_b);
+  }
 }
 
 // Where a run's results.json says that its questions came from; nothing in older ones.
@@ -93,8 +120,10 @@ PageSamples page_samples(const CompareFlags& flags, const PageRun& a, const Page
   return page;
 }
 
-void write_page(const CompareFlags& flags, const Comparison& comparison) {
-  const PageRun a = page_run(flags.a), b = page_run(flags.b);
+void write_page(const CompareFlags& flags,
+                const PageRun& a,
+                const PageRun& b,
+                const Comparison& comparison) {
   write_file_atomic(
       flags.html,
       regression_page(
@@ -128,8 +157,10 @@ void add_eval_compare(CLI::App& eval_app) {
   add_switch(*verb, "--json", flags->json, "print a machine-readable report on stdout");
   verb->callback([flags] {
     check(flags->worst >= 0, ErrorKind::Usage, "--worst: expected 0 or more, got {}", flags->worst);
+    const PageRun a = page_run(flags->a), b = page_run(flags->b);
+    check_rules(a, b);
     const Comparison comparison = compare_predictions(flags->a, flags->b, flags->bootstrap);
-    if (!flags->html.empty()) write_page(*flags, comparison);
+    if (!flags->html.empty()) write_page(*flags, a, b, comparison);
     if (flags->json) {
       print_json(comparison.report);
     } else {

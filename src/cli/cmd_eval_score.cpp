@@ -53,7 +53,15 @@ bool write_submission(const ScoreRequest& request, const fs::path& path) {
                                          samples,
                                          load_predictions(request.predictions),
                                          request.predictions.string());
-  write_file_atomic(path, submission(request.benchmark, samples, matched));
+  if (request.benchmark == Benchmark::Mme) {
+    const auto files = mme_submission(samples, matched);
+    std::error_code ec;
+    fs::create_directories(path, ec);
+    check(!ec, ErrorKind::Io, "{}: cannot be created: {}", path.string(), ec.message());
+    for (const auto& [name, text] : files) write_file_atomic(path / name, text);
+  } else {
+    write_file_atomic(path, submission(request.benchmark, samples, matched));
+  }
   log_info("{}: {} questions, {} predictions for others",
            path.string(),
            samples.size(),
@@ -116,8 +124,8 @@ void add_score(CLI::App& eval_app) {
   add_value(*verb,
             "--submission",
             flags->submission,
-            "FILE",
-            "write what the test server or the official script takes");
+            "PATH",
+            "write what the test server or the official script takes: a file; mme: a folder");
   add_bootstrap_flags(*verb, flags->bootstrap);
   add_switch(*verb, "--json", flags->json, "print a machine-readable report on stdout");
   verb->callback([flags] { run_score(*flags); });

@@ -43,6 +43,24 @@ Json entry(Benchmark benchmark,
   }
 }
 
+void require_answer(Benchmark benchmark,
+                    const VqaSample& sample,
+                    const std::optional<std::string>& prediction) {
+  check(prediction.has_value(),
+        ErrorKind::Config,
+        "--submission: {} wants an answer to every question; question_id {} has none",
+        benchmark_name(benchmark),
+        sample.id.text);
+}
+
+// As a field between tabs.
+std::string one_line(std::string text) {
+  for (char& c : text) {
+    if (c == '\t' || c == '\n' || c == '\r') c = ' ';
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string submission(Benchmark benchmark,
@@ -54,15 +72,26 @@ std::string submission(Benchmark benchmark,
   std::string text = lines ? "" : "[";
   for (std::size_t i = 0; i < samples.size(); ++i) {
     const Json object = entry(benchmark, samples[i], predictions.texts[i]);
-    check(filled || predictions.texts[i].has_value(),
-          ErrorKind::Config,
-          "--submission: {} wants an answer to every question; question_id {} has none",
-          benchmark_name(benchmark),
-          samples[i].id.text);
+    if (!filled) require_answer(benchmark, samples[i], predictions.texts[i]);
     if (!lines && i > 0) text += ", ";
     text += python_dump(object) + (lines ? "\n" : "");
   }
   return lines ? text : text + "]";
+}
+
+std::map<std::string, std::string> mme_submission(const std::vector<VqaSample>& samples,
+                                                  const MatchedPredictions& predictions) {
+  std::map<std::string, std::string> files;
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    const VqaSample& sample = samples[i];
+    require_answer(Benchmark::Mme, sample, predictions.texts[i]);
+    files[sample.category + ".txt"] += fmt::format("{}\t{}\t{}\t{}\n",
+                                                   fs::path(sample.id.text).filename().string(),
+                                                   one_line(sample.question),
+                                                   sample.answers.front() == "yes" ? "Yes" : "No",
+                                                   one_line(*predictions.texts[i]));
+  }
+  return files;
 }
 
 }  // namespace vmla

@@ -1,6 +1,8 @@
 // Files that test servers and official scripts take.
 #pragma once
 
+#include <map>
+#include <string>
 #include <vector>
 
 #include "eval/predictions.h"
@@ -19,5 +21,10 @@ namespace vmla {
 std::string submission(Benchmark benchmark,
                        const std::vector<VqaSample>& samples,
                        const MatchedPredictions& predictions);
+
+// MME's own tool takes a folder: SUB-TASK.txt with lines image, question, Yes or No, answer between
+// tabs, here by file name. Errors: ErrorKind::Config where an answer is missing.
+std::map<std::string, std::string> mme_submission(const std::vector<VqaSample>& samples,
+                                                  const MatchedPredictions& predictions);
 
 }  // namespace vmla

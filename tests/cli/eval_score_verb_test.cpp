@@ -102,6 +102,32 @@ TEST(EvalCompare, SaysWhatTheSecondRunLost) {
   EXPECT_NE(table.out.find("-25.00"), table.out.npos) << table.out;
 }
 
+TEST(EvalCompare, SaysWhatItLeavesOutAndByWhichRules) {
+  const TempDir dir;
+  const auto run = [&](const std::string& name, int from, const std::string& settings) {
+    std::string lines;
+    for (int id = from; id < from + 10; ++id)
+      lines += fmt::format("{{\"question_id\":{},\"scores\":{{\"official\":1}}}}\n", id);
+    dir.write(name + "/results.json", R"({"settings": )" + settings + "}");
+    return dir.write(name + "/predictions.jsonl", lines).string();
+  };
+  const std::string raw = R"({"benchmark": "vqav2", "unanimous": "raw"})";
+  const std::string a = run("a", 0, raw);
+  const CommandResult parts = run_vlm_mla({"eval", "compare", a, run("b", 4, raw)});
+  EXPECT_EQ(parts.out.find("6 questions in both; left out: 4 only in A, 4 only in B\n"), 0U)
+      << parts.out;
+  EXPECT_EQ(parts.err, "");
+  const CommandResult rules = run_vlm_mla(
+      {"eval", "compare", a, run("c", 0, R"({"benchmark": "vqav2", "unanimous": "normalize"})")});
+  EXPECT_EQ(rules.exit_code, 0);
+  EXPECT_EQ(rules.err,
+            "warning: scored by different rules: unanimous is raw in A, normalize in B\n");
+  const CommandResult other =
+      run_vlm_mla({"eval", "compare", a, run("d", 0, R"({"benchmark": "textvqa"})")});
+  EXPECT_EQ(other.exit_code, 5);
+  EXPECT_NE(other.err.find("expected a run of vqav2"), other.err.npos) << other.err;
+}
+
 TEST(EvalCompare, WritesAPageOfWhatWasLost) {
   const TempDir dir;
   const auto score = [&](const std::string& output, const std::string& predictions) {

@@ -51,8 +51,25 @@ TEST(Submission, RefusesGapsAndBenchmarksWithoutAFormat) {
   EXPECT_TRUE(fails_with(ErrorKind::Config, {"gqa", "question_id 8"}, [] {
     submission(Benchmark::Gqa, two_samples(), texts("yes", std::nullopt));
   }));
-  EXPECT_TRUE(fails_with(ErrorKind::Unsupported, {"got mme"}, [] {
-    submission(Benchmark::Mme, two_samples(), texts("yes", "no"));
+  EXPECT_TRUE(fails_with(ErrorKind::Unsupported, {"got scienceqa"}, [] {
+    submission(Benchmark::ScienceQa, two_samples(), texts("A", "B"));
+  }));
+}
+
+TEST(Submission, WritesAFolderForMmesTool) {
+  std::vector<VqaSample> samples = two_samples();
+  samples[0].id.text = samples[1].id.text = "posters/images/tt01.jpg";
+  samples[0].category = samples[1].category = "posters";
+  samples[0].question = "Is it? Please answer yes or no.";
+  samples[0].answers = {"yes"};
+  samples[1].answers = {"no"};
+  EXPECT_EQ(mme_submission(samples, texts("Yes,\tit\nis", "")),
+            (std::map<std::string, std::string>{
+                {"posters.txt",
+                 "tt01.jpg\tIs it? Please answer yes or no.\tYes\tYes, it is\n"
+                 "tt01.jpg\tIs it?\tNo\t\n"}}));
+  EXPECT_TRUE(fails_with(ErrorKind::Config, {"mme", "posters/images/tt01.jpg"}, [&] {
+    mme_submission(samples, texts("yes", std::nullopt));
   }));
 }
 
