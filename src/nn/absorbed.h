@@ -17,6 +17,10 @@ at::Tensor by_key_head(const at::Tensor& x, std::int64_t kv_heads);
 // And back: [B, K, G*S, D] -> [B, S, H*D]. queries: S.
 at::Tensor from_key_heads(const at::Tensor& x, std::int64_t queries);
 
+// x [B, K, M, N] times each key head's weight [K, N, C] -> [B, K, M, C]. at::matmul would copy the
+// weight for every row of the batch.
+at::Tensor times_head_weights(const at::Tensor& x, const at::Tensor& weight);
+
 // The softmax in fp32 of scaled scores. scores [B, …, T], the rows in by_key_head's order; mask
 // bool [B, 1, S, T] or undefined (causal, no padding) -> of the scores' shape.
 at::Tensor absorbed_weights(const at::Tensor& scores,

@@ -128,7 +128,7 @@ at::Tensor DecoupledMlaAttention::absorbed(const PartialRope& rope,
     const at::Tensor q = by_key_head(rope.q_nope, a.kv_heads);  // [B, K, G*S, N]
     const auto scores_of = [&](const Factors& factors) {
       const at::Tensor q_latent =
-          at::matmul(q, factors.up_k.weight.view({a.kv_heads, n, -1}));  // [B, K, G*S, C]
+          times_head_weights(q, factors.up_k.weight.view({a.kv_heads, n, -1}));  // [B, K, G*S, C]
       const at::Tensor out =
           at::matmul(q_latent.reshape({batch, rows, -1}), latent.transpose(1, 2)).view_as(scores);
       return factors.up_k.has_bias ? out + at::matmul(q, factors.up_k.bias.view({a.kv_heads, n, 1}))
@@ -142,8 +142,8 @@ at::Tensor DecoupledMlaAttention::absorbed(const PartialRope& rope,
   const auto values_of = [&](const Factors& factors, const at::Tensor& own) {      // [B, K, G*S, D]
     const at::Tensor mixed = at::matmul(own.view({batch, rows, tokens}), latent);  // [B, H*S, C]
     const at::Tensor out =
-        at::matmul(mixed.view({batch, a.kv_heads, rows / a.kv_heads, -1}),
-                   factors.up_v.weight.view({a.kv_heads, a.head_dim, -1}).transpose(1, 2));
+        times_head_weights(mixed.view({batch, a.kv_heads, rows / a.kv_heads, -1}),
+                           factors.up_v.weight.view({a.kv_heads, a.head_dim, -1}).transpose(1, 2));
     return factors.up_v.has_bias ? out + own.sum(-1, /*keepdim=*/true) *
                                              factors.up_v.bias.view({a.kv_heads, 1, a.head_dim})
                                  : out;

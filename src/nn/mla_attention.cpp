@@ -116,7 +116,7 @@ at::Tensor MlaAttention::absorbed(const at::Tensor& q_rope,
     const at::Tensor q = by_key_head(q_nope, a.kv_heads);  // [B, K, G*S, N]
     if (shape_.low_rank_key()) {
       const at::Tensor q_latent =
-          at::matmul(q, up_k_.weight.view({a.kv_heads, n, -1}));  // [B, K, G*S, C]
+          times_head_weights(q, up_k_.weight.view({a.kv_heads, n, -1}));  // [B, K, G*S, C]
       scores =
           scores + at::matmul(q_latent.reshape({batch, a.heads * fresh, -1}), key.transpose(1, 2))
                        .view_as(scores);
@@ -131,8 +131,8 @@ at::Tensor MlaAttention::absorbed(const at::Tensor& q_rope,
   if (shape_.low_rank_value()) {
     const at::Tensor mixed =
         at::matmul(weights.view({batch, a.heads * fresh, tokens}), value);  // [B, H*S, C]
-    out = at::matmul(mixed.view({batch, a.kv_heads, group * fresh, -1}),
-                     up_v_.weight.view({a.kv_heads, a.head_dim, -1}).transpose(1, 2));
+    out = times_head_weights(mixed.view({batch, a.kv_heads, group * fresh, -1}),
+                             up_v_.weight.view({a.kv_heads, a.head_dim, -1}).transpose(1, 2));
     if (up_v_.has_bias) out = out + up_v_.bias.view({a.kv_heads, 1, a.head_dim});
   } else {
     out = at::matmul(weights, value.transpose(1, 2));
