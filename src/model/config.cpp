@@ -75,12 +75,20 @@ void refuse_sliding_window(const Json& json, const std::string& subject, const T
         window);
 }
 
-void check_positive(const std::string& subject, const char* name, std::int64_t value) {
-  check(value > 0 && value < (std::int64_t{1} << 40),
+// Sizes are multiplied in pairs, and a list of tensors is made for each layer.
+constexpr std::int64_t kLargestSize = (std::int64_t{1} << 31) - 1;
+constexpr std::int64_t kMostLayers = 10'000;
+
+void check_positive(const std::string& subject,
+                    const char* name,
+                    std::int64_t value,
+                    std::int64_t most = kLargestSize) {
+  check(value > 0 && value <= most,
         ErrorKind::Config,
-        "{}: {}: expected a positive number, got {}",
+        "{}: {}: expected a positive number of at most {}, got {}",
         subject,
         name,
+        most,
         value);
 }
 
@@ -125,11 +133,11 @@ TextConfig parse_text_config(const Json& json, const std::string& subject) {
   for (const auto& [name, value] : {std::pair{"vocab_size", text.vocab_size},
                                     {"hidden_size", text.hidden_size},
                                     {"intermediate_size", text.intermediate_size},
-                                    {"num_hidden_layers", text.num_hidden_layers},
                                     {"num_attention_heads", text.num_attention_heads},
                                     {"num_key_value_heads", text.num_key_value_heads}}) {
     check_positive(subject, name, value);
   }
+  check_positive(subject, "num_hidden_layers", text.num_hidden_layers, kMostLayers);
   check(text.num_attention_heads % text.num_key_value_heads == 0,
         ErrorKind::Config,
         "{}: num_key_value_heads: expected a divisor of {}, got {}",
@@ -184,12 +192,12 @@ VisionConfig parse_vision_config(const Json& json, const std::string& subject) {
       parse_activation(json_value<std::string>(json, "hidden_act", "quick_gelu", subject));
   for (const auto& [name, value] : {std::pair{"vision_config.hidden_size", v.hidden_size},
                                     {"vision_config.intermediate_size", v.intermediate_size},
-                                    {"vision_config.num_hidden_layers", v.num_hidden_layers},
                                     {"vision_config.num_attention_heads", v.num_attention_heads},
                                     {"vision_config.image_size", v.image_size},
                                     {"vision_config.patch_size", v.patch_size}}) {
     check_positive(subject, name, value);
   }
+  check_positive(subject, "vision_config.num_hidden_layers", v.num_hidden_layers, kMostLayers);
   check(v.hidden_size % v.num_attention_heads == 0 && v.patch_size <= v.image_size,
         ErrorKind::Config,
         "{}: vision_config: expected heads that divide hidden_size and a patch no larger than the "

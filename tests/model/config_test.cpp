@@ -116,7 +116,29 @@ TEST(Config, RefusesWhatItDoesNotHandle) {
   EXPECT_EQ(
       kind_of(R"({"model_type": "llava", "image_token_index": 3, "vision_feature_layer": 99})"),
       ErrorKind::Config);
+  EXPECT_EQ(
+      kind_of(
+          R"({"model_type": "llava", "image_token_index": 3, "vision_feature_layer": [-2, "x"]})",
+          &message),
+      ErrorKind::Config);
+  EXPECT_NE(message.find("[-2,\"x\"]"), std::string::npos) << message;
   EXPECT_EQ(kind_of("[]"), ErrorKind::Config);
+}
+
+// A list of tensors is made for each layer, before any weight is looked at.
+TEST(Config, RefusesSizesThatNoModelHas) {
+  std::string message;
+  EXPECT_EQ(kind_of(R"({"model_type": "llava", "text_config": {"num_hidden_layers": 1000000000}})",
+                    &message),
+            ErrorKind::Config);
+  EXPECT_NE(message.find("num_hidden_layers: expected a positive number of at most 10000"),
+            std::string::npos)
+      << message;
+  EXPECT_EQ(
+      kind_of(R"({"model_type": "llava", "vision_config": {"num_hidden_layers": 1000000000}})"),
+      ErrorKind::Config);
+  EXPECT_EQ(kind_of(R"({"model_type": "llava", "text_config": {"hidden_size": 1099511627776}})"),
+            ErrorKind::Config);
 }
 
 constexpr const char* kMla =

@@ -1,5 +1,7 @@
 #include "model/families/llava15.h"
 
+#include <algorithm>
+
 #include "model/tensor_table.h"
 
 namespace vmla {
@@ -41,11 +43,14 @@ ModelConfig parse_config(const Json& json, const std::string& subject) {
         config.text.vocab_size - 1,
         config.image_token_id);
   if (const auto it = json.find("vision_feature_layer"); it != json.end() && it->is_array()) {
-    config.vision_feature_layers = it->get<std::vector<std::int64_t>>();
-    check(!config.vision_feature_layers.empty(),
+    const bool integers = std::all_of(
+        it->begin(), it->end(), [](const Json& layer) { return layer.is_number_integer(); });
+    check(integers && !it->empty(),
           ErrorKind::Config,
-          "{}: vision_feature_layer: expected at least one",
-          subject);
+          "{}: vision_feature_layer: expected an integer or a list of them, got {}",
+          subject,
+          it->dump());
+    config.vision_feature_layers = it->get<std::vector<std::int64_t>>();
   } else {
     config.vision_feature_layers = {
         json_value<std::int64_t>(json, "vision_feature_layer", -2, subject)};
