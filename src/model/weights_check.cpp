@@ -35,6 +35,9 @@ std::vector<std::string> compare_with_specs(const CheckpointHeaders& checkpoint,
                                      spec.name,
                                      fmt::join(spec.shape, ", "),
                                      fmt::join(checkpoint.info(spec.name).shape, ", ")));
+    } else if (const auto dtype = checkpoint.info(spec.name).dtype; !is_floating(dtype)) {
+      problems.push_back(
+          fmt::format("{}: expected floating-point numbers, got {}", spec.name, dtype_name(dtype)));
     }
   }
   for (const auto& name : checkpoint.names()) {

@@ -59,6 +59,20 @@ TEST(Load, ReportsAllMisfitsAtOnce) {
   EXPECT_NE(message.find("self_attn.extra.weight: unexpected"), std::string::npos) << message;
 }
 
+// Those of a quantised model mean nothing without their scales.
+TEST(Load, RefusesIntegersForWeights) {
+  const test::TempDir dir;
+  const auto model = edited_model(dir, [](Tensors& tensors) {
+    for (auto& [name, tensor] : tensors) {
+      if (name == "language_model.lm_head.weight") tensor = tensor.to(at::kChar);
+    }
+  });
+  const std::string message = message_of(model, ErrorKind::Checkpoint);
+  EXPECT_NE(message.find("lm_head.weight: expected floating-point numbers, got int8"),
+            std::string::npos)
+      << message;
+}
+
 TEST(Load, MixedDtypesAreCast) {
   const test::TempDir dir;
   const auto model_dir = edited_model(dir, [](Tensors& tensors) {
