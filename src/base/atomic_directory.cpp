@@ -25,6 +25,10 @@ AtomicDirectory::AtomicDirectory(fs::path target, bool overwrite)
         ErrorKind::Usage,
         "{}: expected a directory, got a file",
         target_.string());
+  check(fs::exists(target_, ec) || !fs::is_symlink(target_, ec),
+        ErrorKind::Usage,
+        "{}: expected a new directory, got a link that leads nowhere",
+        target_.string());
   fs::create_directories(target_.parent_path(), ec);
   check(!ec,
         ErrorKind::Io,
@@ -78,11 +82,8 @@ void AtomicDirectory::rename_to_target() {
     if (rc == 0) return;
     fs::remove_all(target_, ec);
   }
-  check(::rename(temporary_.c_str(), target_.c_str()) == 0,
-        ErrorKind::Io,
-        "{}: rename failed: {}",
-        target_.string(),
-        std::strerror(errno));
+  const bool renamed = ::rename(temporary_.c_str(), target_.c_str()) == 0;
+  check(renamed, ErrorKind::Io, "{}: rename failed: {}", target_.string(), std::strerror(errno));
 }
 
 }  // namespace vmla

@@ -74,6 +74,7 @@ void write_file_atomic(const fs::path& path, std::string_view content) {
 }
 
 fs::path absolute_path(const std::string& path) {
+  check(!path.empty(), ErrorKind::Usage, "path: expected a name, got none");
   fs::path p = path;
   if (!path.empty() && path[0] == '~' && (path.size() == 1 || path[1] == '/')) {
     if (const char* home = std::getenv("HOME")) p = home + path.substr(1);

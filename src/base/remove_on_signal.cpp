@@ -52,10 +52,8 @@ class Registry {
  private:
   void start() {
     directories_.clear();  // those of the process that this one was forked from
-    check(::pipe2(signal_pipe, O_CLOEXEC) == 0,
-          ErrorKind::Io,
-          "pipe: cannot be made: {}",
-          std::strerror(errno));
+    const bool made = ::pipe2(signal_pipe, O_CLOEXEC) == 0;
+    check(made, ErrorKind::Io, "pipe: cannot be made: {}", std::strerror(errno));
     watched_process = ::getpid();
     std::thread([this, from = signal_pipe[0]] { watch(from); }).detach();
   }

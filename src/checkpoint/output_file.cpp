@@ -53,27 +53,26 @@ void OutputFile::write(std::uint64_t offset, const void* data, std::uint64_t siz
 
 void OutputFile::close() {
   const int fd = std::exchange(fd_, -1);
-  check(fd < 0 || ::close(fd) == 0,
-        ErrorKind::Io,
-        "{}: writing failed: {}",
-        path_.string(),
-        std::strerror(errno));
+  const bool closed = fd < 0 || ::close(fd) == 0;
+  check(closed, ErrorKind::Io, "{}: writing failed: {}", path_.string(), std::strerror(errno));
 }
 
 void write_whole_file(const fs::path& path,
                       std::uint64_t size,
                       const std::function<void(OutputFile&)>& fill) {
   const fs::path temporary = path.string() + ".tmp-" + std::to_string(::getpid());
+  std::error_code ec;
+  check(!fs::is_directory(path, ec),
+        ErrorKind::Io,
+        "{}: expected a file name, got a directory",
+        path.string());
   try {
     OutputFile file(temporary, size);
     fill(file);
     file.close();
     sync_path(temporary);
-    check(::rename(temporary.c_str(), path.c_str()) == 0,
-          ErrorKind::Io,
-          "{}: rename failed: {}",
-          path.string(),
-          std::strerror(errno));
+    const bool renamed = ::rename(temporary.c_str(), path.c_str()) == 0;
+    check(renamed, ErrorKind::Io, "{}: rename failed: {}", path.string(), std::strerror(errno));
   } catch (...) {
     ::unlink(temporary.c_str());
     throw;

@@ -159,7 +159,8 @@ void check_rank_output(const fs::path& output) {
         "{}: expected a file name, got a directory",
         output.string());
   fs::create_directories(output.parent_path(), ec);
-  check(!ec && ::access(output.parent_path().c_str(), W_OK) == 0,
+  const bool writable = !ec && ::access(output.parent_path().c_str(), W_OK) == 0;
+  check(writable,
         ErrorKind::Io,
         "{}: cannot be written: {}",
         output.parent_path().string(),

@@ -43,11 +43,8 @@ void PredictionLog::append(const std::vector<Json>& lines) {
     check(n > 0, ErrorKind::Io, "{}: writing failed: {}", path_.string(), std::strerror(errno));
     done += static_cast<std::size_t>(n);
   }
-  check(::fsync(fd_) == 0 || errno == EINVAL,
-        ErrorKind::Io,
-        "{}: fsync failed: {}",
-        path_.string(),
-        std::strerror(errno));
+  const bool synced = ::fsync(fd_) == 0 || errno == EINVAL;
+  check(synced, ErrorKind::Io, "{}: fsync failed: {}", path_.string(), std::strerror(errno));
 }
 
 }  // namespace vmla

@@ -39,7 +39,8 @@ class PartialFile {
   std::int64_t size() const { return size_; }
 
   void clear() {
-    check(::ftruncate(fd_, 0) == 0, ErrorKind::Io, "{}: {}", path_.string(), std::strerror(errno));
+    const bool cleared = ::ftruncate(fd_, 0) == 0;
+    check(cleared, ErrorKind::Io, "{}: {}", path_.string(), std::strerror(errno));
     size_ = 0;
   }
 
@@ -59,11 +60,9 @@ class PartialFile {
 
   void rename_to(const fs::path& target) {
     const bool synced = ::fsync(fd_) == 0 || errno == EINVAL;
-    check(synced && ::rename(path_.c_str(), target.c_str()) == 0,
-          ErrorKind::Io,
-          "{}: cannot be completed: {}",
-          target.string(),
-          std::strerror(errno));
+    const bool done = synced && ::rename(path_.c_str(), target.c_str()) == 0;
+    check(
+        done, ErrorKind::Io, "{}: cannot be completed: {}", target.string(), std::strerror(errno));
     sync_path(target.parent_path());
   }
 

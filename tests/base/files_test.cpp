@@ -48,6 +48,7 @@ TEST(Files, AtomicWriteReplacesWholeFile) {
 TEST(Files, AbsolutePath) {
   EXPECT_EQ(absolute_path("/a/b/../c/"), "/a/c");
   EXPECT_EQ(absolute_path("~/x"), fs::path(std::getenv("HOME")) / "x");
+  EXPECT_THROW(absolute_path(""), Error);
   EXPECT_EQ(human_bytes(999), "999 B");
   EXPECT_EQ(human_bytes(13'500'000'000ULL), "13.5 GB");
 }
@@ -79,6 +80,14 @@ TEST(AtomicDirectory, CommitAndOverwrite) {
   }
   EXPECT_FALSE(fs::exists(dir / "model/a"));
   EXPECT_EQ(slurp(dir / "model/b"), "2");
+  EXPECT_EQ(entries(dir.path()), 1U);
+}
+
+// At the start: the rename at the end would fail.
+TEST(AtomicDirectory, RefusesALinkThatLeadsNowhere) {
+  const TempDir dir;
+  fs::create_symlink(dir / "absent", dir / "link");
+  EXPECT_THROW(AtomicDirectory(dir / "link", true), Error);
   EXPECT_EQ(entries(dir.path()), 1U);
 }
 
