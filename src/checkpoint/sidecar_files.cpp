@@ -19,6 +19,8 @@ constexpr std::array<std::string_view, 6> kTrainingLeftovers = {"trainer_state.j
 constexpr std::array<std::string_view, 9> kNotSidecars = {
     ".safetensors", ".bin", ".pt", ".pth", ".index.json", ".ckpt", ".h5", ".msgpack", ".gguf"};
 
+constexpr const char* kMoreTemplates = "additional_chat_templates";
+
 bool is_sidecar(const std::string& name) {
   if (name == "config.json") return false;
   for (const std::string_view leftover : kTrainingLeftovers) {
@@ -34,6 +36,16 @@ bool is_sidecar(const std::string& name) {
 
 void copy_sidecar_files(const fs::path& from, const fs::path& to) {
   std::error_code ec;
+  // transformers keeps chat templates beyond the first in a folder of their own.
+  if (const fs::path templates = from / kMoreTemplates; fs::is_directory(templates, ec)) {
+    fs::create_directory(to / kMoreTemplates, ec);
+    check(!ec,
+          ErrorKind::Io,
+          "{}: cannot be created: {}",
+          (to / kMoreTemplates).string(),
+          ec.message());
+    copy_sidecar_files(templates, to / kMoreTemplates);
+  }
   const fs::directory_iterator entries(from, ec);
   check(!ec, ErrorKind::Io, "{}: expected a model directory: {}", from.string(), ec.message());
   for (const fs::directory_entry& entry : entries) {

@@ -299,6 +299,14 @@ TEST(SidecarFiles, CopiesWhatBelongsToTheModel) {
   for (const std::string& name : kept) EXPECT_EQ(slurp(to / name), slurp(from / name));
 }
 
+TEST(SidecarFiles, KeepsFurtherChatTemplates) {
+  const TempDir from;
+  const TempDir to;
+  from.write("additional_chat_templates/tools.jinja", "{{ x }}");
+  copy_sidecar_files(from.path(), to.path());
+  EXPECT_EQ(slurp(to / "additional_chat_templates/tools.jinja"), "{{ x }}");
+}
+
 // Snapshots of the hub cache hold symbolic links to blobs.
 TEST(SidecarFiles, FollowsLinks) {
   const TempDir from;
