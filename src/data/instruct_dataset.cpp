@@ -13,6 +13,8 @@ namespace vmla {
 namespace {
 
 constexpr std::size_t kForgetEvery = 64 << 20;
+// LLaVA-Instruct-150K's repository holds this beside its parts.
+constexpr const char* kWholeSet = "llava_instruct_150k.json";
 
 bool is_instruct_file(const fs::path& path) {
   return path.extension() == ".json" || path.extension() == ".jsonl";
@@ -34,6 +36,9 @@ fs::path find_file(const fs::path& path) {
         ErrorKind::Io,
         "{}: expected a .json or .jsonl file, found none",
         path.string());
+  for (const fs::path& file : found) {
+    if (file.filename() == kWholeSet) return file;
+  }
   std::string names;
   for (const fs::path& file : found)
     names += (names.empty() ? "" : ", ") + file.filename().string();

@@ -31,9 +31,9 @@ struct InstructDataset {
   std::vector<SampleProblem> problems;  // malformed entries that were left out
 };
 
-// path: a .json list, a .jsonl file, or a folder that holds exactly one of them. limit < 0 reads
-// all; else reading stops after that many entries. Errors: Io (missing), Config (not JSON, not a
-// list).
+// path: a .json list, a .jsonl file, or a folder that holds exactly one of them or
+// llava_instruct_150k.json. limit < 0 reads all; else reading stops after that many entries.
+// Errors: Io (missing), Config (not JSON, not a list).
 InstructDataset load_instruct_dataset(const fs::path& path, std::int64_t limit = -1);
 
 }  // namespace vmla

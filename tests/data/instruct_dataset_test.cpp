@@ -141,6 +141,9 @@ TEST(InstructDataset, FindsTheOneFileOfAFolder) {
             dir.path().string() +
                 ": expected exactly one .json or .jsonl file, got 2 (d.json, e.jsonl); name one of "
                 "them");
+  // The parts of LLaVA-Instruct-150K lie beside the whole.
+  dir.write("llava_instruct_150k.json", std::string("[") + kGood + "," + kGood + "]");
+  EXPECT_EQ(load_instruct_dataset(dir.path()).samples.size(), 2U);
 }
 
 TEST(InstructDataset, RefusesFilesThatAreNoList) {
