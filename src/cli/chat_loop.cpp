@@ -66,9 +66,16 @@ class Chat {
 
   void answer(const std::string& text) {
     turns_.push_back({"user", text, pending_images_});
+    ModelInput input;
+    try {
+      input = processor_.process(build_prompt(settings_.style, processor_, turns_), images_);
+    } catch (const Error& e) {
+      if (e.kind() != ErrorKind::Usage) throw;
+      log_warning("{}", e.what());
+      turns_.pop_back();
+      return;
+    }
     pending_images_ = 0;
-    const ModelInput input =
-        processor_.process(build_prompt(settings_.style, processor_, turns_), images_);
     GenerationHooks hooks;
     hooks.cancel = &interrupted_;
     hooks.on_text = [](std::int64_t /*row*/, const std::string& piece) { print_text(piece); };

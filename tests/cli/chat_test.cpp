@@ -46,5 +46,13 @@ TEST(Chat, MistakesAreReportedAndTheDialogueGoesOn) {
   EXPECT_EQ(result.out, answer("USER: Which? ASSISTANT:", {}) + "\n");
 }
 
+// The picture that was to be shown with the refused turn is shown with the next.
+TEST(Chat, ATurnWithAnImageTokenOfItsOwnIsRefused) {
+  const CommandResult result = chat("What is <image> it?\nWhat is it?\n", {"--image", kStripes});
+  EXPECT_NE(result.err.find("expected one <image> for each of 1 images, got 2"), std::string::npos)
+      << result.err;
+  EXPECT_EQ(result.out, answer("USER: <image>\nWhat is it? ASSISTANT:", {kStripes}) + "\n");
+}
+
 }  // namespace
 }  // namespace vmla::test
