@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
+#include <limits>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -22,6 +24,28 @@ std::string default_text(const T& value) {
     return {};
   }
 }
+
+// Decimal and within T: the parser itself takes 010 for 8 and brings what is too large down to the
+// largest number.
+template <typename T>
+void require_whole_number(CLI::Option& option) {
+  if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+    const auto read = [](std::string& text) {
+      T value{};
+      const char* end = text.data() + text.size();
+      const auto [last, error] = std::from_chars(text.data(), end, value);
+      if (error != std::errc() || last != end) {
+        return fmt::format("expected a whole number from {} to {}, got {}",
+                           std::numeric_limits<T>::min(),
+                           std::numeric_limits<T>::max(),
+                           text);
+      }
+      text = std::to_string(value);
+      return std::string();
+    };
+    option.transform(CLI::Validator(read, ""));
+  }
+}
 }  // namespace detail
 
 // A flag that takes a value. name is spelt with underscores ("--low_rank"); hyphens are accepted
@@ -35,6 +59,7 @@ CLI::Option* add_value(CLI::App& verb,
   CLI::Option* option = verb.add_option(name, value, help)->type_name(placeholder);
   if (const std::string text = detail::default_text(value); !text.empty())
     option->default_str(text);
+  detail::require_whole_number<T>(*option);
   return option->take_last();
 }
 
@@ -48,6 +73,7 @@ CLI::Option* add_list(CLI::App& verb,
                       char separator = '\0') {
   CLI::Option* option = verb.add_option(name, values, help)->type_name(placeholder);
   option->expected(1)->take_all();
+  detail::require_whole_number<T>(*option);
   if (separator != '\0') option->delimiter(separator);
   return option;
 }

@@ -67,7 +67,13 @@ void add_step_engine_option(CLI::App& verb, std::string& name) {
 }
 
 void OutputOptions::apply() const {
-  check(threads >= 0, ErrorKind::Usage, "--threads: expected 0 or more, got {}", threads);
+  // OpenMP ends the program when it cannot start as many as it is told to.
+  constexpr std::int64_t kMostThreads = 1024;
+  check(threads >= 0 && threads <= kMostThreads,
+        ErrorKind::Usage,
+        "--threads: expected 0 to {}, got {}",
+        kMostThreads,
+        threads);
   if (threads > 0) at::set_num_threads(static_cast<int>(threads));
 }
 

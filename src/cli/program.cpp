@@ -14,16 +14,25 @@ namespace {
 ErrorKind kind_of(const c10::Error& error) {
   if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr) return ErrorKind::Device;
   const std::string text = error.what_without_backtrace();
-  for (const char* words : {"not enough memory", "out of memory", "CUDA error", "NCCL error"}) {
+  for (const char* words :
+       {"allocate memory", "not enough memory", "out of memory", "CUDA error", "NCCL error"}) {
     if (text.find(words) != std::string::npos) return ErrorKind::Device;
   }
   return ErrorKind::Internal;
 }
 
+// Without the place in libtorch's source that its CPU allocator puts in front.
+std::string words_of(const c10::Error& error) {
+  const std::string text = error.what_without_backtrace();
+  const std::string allocator = "DefaultCPUAllocator: ";
+  const std::size_t at = text.find(allocator);
+  return at == std::string::npos ? text : text.substr(at + allocator.size());
+}
+
 std::optional<Error> translate(const std::exception& e) {
   const auto* error = dynamic_cast<const c10::Error*>(&e);
   if (error == nullptr) return std::nullopt;
-  return Error(kind_of(*error), std::string("libtorch: ") + error->what_without_backtrace());
+  return Error(kind_of(*error), std::string("libtorch: ") + words_of(*error));
 }
 
 void add_all_verbs(CLI::App& program) {

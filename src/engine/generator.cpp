@@ -158,7 +158,9 @@ GenerationResult Generator::generate(const std::vector<ModelInput>& prompts,
   check(!prompts.empty(), ErrorKind::Usage, "prompts: expected at least one, got none");
   const PaddedPrompts padded = pad_prompts(prompts, options_.padding);
   Session session(model_, static_cast<std::int64_t>(prompts.size()), options_.session);
-  session.expect_tokens(padded.ids.size(1) + options.max_new_tokens);
+  // Room for more than the model was trained for is made when it comes to that.
+  const std::int64_t trained = model_.config().text.max_position_embeddings;
+  session.expect_tokens(padded.ids.size(1) + std::min(options.max_new_tokens, trained));
   const at::Tensor features =
       padded.pixels.defined() ? model_.encode_images(padded.pixels) : at::Tensor();
   const at::Tensor tokens = padded.ids.to(model_.device());

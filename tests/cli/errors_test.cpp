@@ -62,6 +62,11 @@ TEST(Errors, Flags) {
       {"inspect", kMha, "--bogus"}, ErrorKind::Usage, {"--bogus", "vlm-mla inspect --help"});
   expect_generate_error({"--model", kMha, "--max_new_tokens", "many"}, ErrorKind::Usage, {"many"});
   expect_generate_error({"--model", kMha, "--top-p", "0"}, ErrorKind::Usage, {"--top_p: expected"});
+  expect_generate_error(
+      {"--model", kMha, "--seed", "18446744073709551616"}, ErrorKind::Usage, {"--seed: expected"});
+  expect_generate_error({"--model", kMha, "--top_k", "0x10"}, ErrorKind::Usage, {"0x10"});
+  expect_generate_error(
+      {"--model", kMha, "--threads", "100000000000"}, ErrorKind::Usage, {"--threads: expected"});
   expect_generate_error({"--model", kMha, "--dtype", "int8"}, ErrorKind::Usage, {"int8"});
   expect_generate_error({"--model", kMha, "--device", "tpu"}, ErrorKind::Usage, {"tpu"});
   expect_generate_error(
@@ -160,6 +165,35 @@ TEST(Errors, OutputExists) {
 TEST(Errors, DumpWhereNothingCanBeWritten) {
   expect_generate_error(
       {"--model", kMha, "--dump", "/none/dump.safetensors"}, ErrorKind::Io, {"/none"});
+  const TempDir dir;
+  expect_generate_error(
+      {"--model", kMha, "--dump", dir.path().string()}, ErrorKind::Io, {"got a directory"});
+}
+
+TEST(Errors, OutputsNeedAName) {
+  expect_error({"convert", "--model", kMha, "--device", "cpu", "--output_dir", ""},
+               ErrorKind::Usage,
+               {"path: expected a name"});
+}
+
+// What no machine holds, of a model that is a config.json alone.
+TEST(Errors, RunningOutOfMemoryIsTheDevices) {
+  Json config = read_json("tests/golden/models/mha/config.json");
+  config["text_config"]["vocab_size"] = 1 << 30;
+  config["text_config"]["hidden_size"] = 1 << 20;
+  const TempDir dir;
+  const std::string file = dir.write("config.json", dump_json(config)).string();
+  const CommandResult result = run_vlm_mla({"bench",
+                                            "--baseline_model",
+                                            file,
+                                            "--random_weights",
+                                            "--device",
+                                            "cpu",
+                                            "--prompt_tokens",
+                                            "8"});
+  EXPECT_EQ(result.exit_code, static_cast<int>(ErrorKind::Device)) << result.err;
+  EXPECT_NE(result.err.find("error: libtorch: can't allocate memory"), std::string::npos)
+      << result.err;
 }
 
 TEST(Errors, StdoutThatIsFull) {

@@ -208,6 +208,27 @@ TEST(Generate, ModelsSavedByTransformers5Work) {
             ids(read_golden("models/expected/mha.safetensors").at("one.greedy")));
 }
 
+TEST(Generate, NumbersAreDecimal) {
+  const Json json =
+      generate_json({"--model", kMha, "--prompt", "Which?", "--max_new_tokens", "010"});
+  EXPECT_EQ(json["output_ids"].size(), 10U);
+}
+
+// Room is not made for tokens that may never come.
+TEST(Generate, ALimitBeyondAllMemoryIsNotReserved) {
+  const Json json = generate_json({"--model",
+                                   kMha,
+                                   "--prompt",
+                                   "Which?",
+                                   "--step_engine",
+                                   "static",
+                                   "--max_new_tokens",
+                                   "100000000000000",
+                                   "--stop",
+                                   "e"});
+  EXPECT_EQ(json["finish_reason"], "stop");
+}
+
 TEST(Generate, WarnsBeyondTheTrainedLength) {
   const CommandResult result =
       generate({"--model", kMha, "--prompt", "Which?", "--max_new_tokens", "3000", "--stop", "e"});
