@@ -16,8 +16,22 @@ T median(std::vector<T> values) {
 
 }  // namespace
 
+WeightBytes weight_bytes(Vlm& model) {
+  WeightBytes out;
+  out.all = model.parameter_bytes();
+  for (const NamedParameter& p : model.parameters()) {
+    if (!p.tensor->defined()) continue;
+    const auto bytes = static_cast<std::int64_t>(p.tensor->nbytes());
+    const bool of_decoder = p.name.rfind("language_model.", 0) == 0;
+    // Of the embedding table only the tokens' rows are read, unless it is the head too.
+    const bool table = p.name.find("embed_tokens") != std::string::npos;
+    if (of_decoder && (!table || model.decoder().tied_head)) out.decode_step += bytes;
+  }
+  return out;
+}
+
 BenchMeasurement measure_generation(const Generator& generator,
-                                    std::int64_t weight_bytes,
+                                    const WeightBytes& weights,
                                     const std::vector<ModelInput>& prompts,
                                     const BenchSettings& settings,
                                     MemoryProbe& probe) {
@@ -56,7 +70,7 @@ BenchMeasurement measure_generation(const Generator& generator,
     out.prompt_tokens =
         std::max(out.prompt_tokens, static_cast<std::int64_t>(prompt.input_ids.size()));
   }
-  out.weight_bytes = weight_bytes;
+  out.weight_bytes = weights.all;
   const SessionOptions& session = generator.options().session;
   const auto layouts = model.cache_layouts(session.cache_mode, session.cache_format);
   out.kv_bytes_per_token = bytes_per_token(layouts);
@@ -67,6 +81,10 @@ BenchMeasurement measure_generation(const Generator& generator,
   out.decode_tokens_per_second = median(decode_speed);
   out.tokens_per_second = median(speed);
   out.output_tokens = median(output);
+  const double cached_in_mean =
+      static_cast<double>(out.kv_cache_bytes) -
+      rows * out.output_tokens / 2 * static_cast<double>(out.kv_bytes_per_token);
+  out.step_read_bytes = static_cast<double>(weights.decode_step) + cached_in_mean;
   return out;
 }
 

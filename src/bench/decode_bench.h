@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bench/memory_probe.h"
+#include "bench/step_profile.h"
 #include "engine/generator.h"
 
 namespace vmla {
@@ -29,13 +30,25 @@ struct BenchMeasurement {
   double first_token_seconds = 0;  // images, prefill and the first token
   double decode_tokens_per_second = 0;  // the tokens after it, over all rows
   double tokens_per_second = 0;         // all tokens over the whole time, over all rows
+  // What a decode step has to read: the decoder's weights and the rows' cache, at the mean length.
+  double step_read_bytes = 0;
+  StepProfile profile;  // without kernels: not asked for
 
   std::int64_t peak_bytes() const { return weight_bytes + overhead_bytes; }
+  double read_bytes_per_second() const {
+    return step_read_bytes * decode_tokens_per_second / static_cast<double>(batch_size);
+  }
 };
 
-// A warm-up of at most 10 tokens, then num_runs runs. weight_bytes: of the generator's model.
+struct WeightBytes {
+  std::int64_t all = 0;
+  std::int64_t decode_step = 0;  // that one decode step reads: the decoder's, not the image's
+};
+WeightBytes weight_bytes(Vlm& model);
+
+// A warm-up of at most 10 tokens, then num_runs runs. weights: of the generator's model.
 BenchMeasurement measure_generation(const Generator& generator,
-                                    std::int64_t weight_bytes,
+                                    const WeightBytes& weights,
                                     const std::vector<ModelInput>& prompts,
                                     const BenchSettings& settings,
                                     MemoryProbe& probe);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <functional>
 
 namespace vmla {
@@ -36,7 +37,7 @@ double mib(std::int64_t bytes) {
   return static_cast<double>(bytes) / (1024.0 * 1024.0);
 }
 
-std::string case_text(const BenchCase& c) {
+std::string case_text(const BenchCase& c, double copy_bytes_per_second) {
   const BenchMeasurement& any = c.baseline ? *c.baseline : *c.mla;
   const std::string line(76, '-');
   std::string out = fmt::format("\nbatch {}, {} prompt tokens\n{}\n",
@@ -75,14 +76,64 @@ std::string case_text(const BenchCase& c) {
   });
   out +=
       row(c, "Throughput (tok/s)", "{:.2f}", ratio, [](const M& m) { return m.tokens_per_second; });
+  out += row(c, "Read rate (GB/s)", "{:.1f}", ratio, [](const M& m) {
+    return m.read_bytes_per_second() * 1e-9;
+  });
+  out += row(c, "Share of copy bandwidth (%)", "{:.1f}", Comparison::Difference, [&](const M& m) {
+    return 100 * m.read_bytes_per_second() / copy_bytes_per_second;
+  });
   out += row(c, "New tokens a row", "{:.1f}", Comparison::Difference, [](const M& m) {
     return m.output_tokens;
   });
   return out;
 }
 
+std::string profile_text(const std::string& role, const StepProfile& profile) {
+  if (profile.kernels.empty()) return "";
+  constexpr std::size_t kRows = 20, kWidth = 60;
+  const double total = profile.kernel_seconds();
+  std::string out = fmt::format("\n{}: a decode step takes {:.1f} us; {} {:.1f} us (profiled)\n",
+                                role,
+                                1e6 * profile.step_seconds,
+                                profile.of_device ? "its GPU kernels" : "its CPU operators",
+                                1e6 * total);
+  out += fmt::format("{:>9} {:>7} {:>7}  {}\n", "us/step", "share", "calls", "kernel");
+  double rest = total;
+  for (std::size_t i = 0; i < std::min(kRows, profile.kernels.size()); ++i) {
+    const KernelTime& kernel = profile.kernels[i];
+    rest -= kernel.seconds;
+    out += fmt::format("{:>9.1f} {:>6.1f}% {:>7.1f}  {}\n",
+                       1e6 * kernel.seconds,
+                       100 * kernel.seconds / total,
+                       kernel.calls,
+                       kernel_label(kernel.name, kWidth));
+  }
+  if (profile.kernels.size() > kRows) {
+    out += fmt::format("{:>9.1f} {:>6.1f}% {:>7}  {} others\n",
+                       1e6 * rest,
+                       100 * rest / total,
+                       "",
+                       profile.kernels.size() - kRows);
+  }
+  return out;
+}
+
+Json profile_json(const StepProfile& profile) {
+  if (profile.kernels.empty()) return nullptr;
+  Json kernels = Json::array();
+  for (const KernelTime& kernel : profile.kernels) {
+    kernels.push_back({{"name", kernel.name},
+                       {"calls_per_step", kernel.calls},
+                       {"seconds_per_step", kernel.seconds}});
+  }
+  return {{"step_seconds", profile.step_seconds},
+          {"kernels_of", profile.of_device ? "gpu" : "cpu"},
+          {"kernels", std::move(kernels)}};
+}
+
 Json measurement_json(const std::string& role,
                       const std::string& model,
+                      double copy_bytes_per_second,
                       const BenchMeasurement& m) {
   return {{"role", role},
           {"model", model},
@@ -97,7 +148,11 @@ Json measurement_json(const std::string& role,
           {"kv_bytes_per_token", m.kv_bytes_per_token},
           {"first_token_seconds", m.first_token_seconds},
           {"decode_tokens_per_second", m.decode_tokens_per_second},
-          {"tokens_per_second", m.tokens_per_second}};
+          {"tokens_per_second", m.tokens_per_second},
+          {"step_read_bytes", m.step_read_bytes},
+          {"read_bytes_per_second", m.read_bytes_per_second()},
+          {"copy_bandwidth_share", m.read_bytes_per_second() / copy_bytes_per_second},
+          {"profile", profile_json(m.profile)}};
 }
 
 }  // namespace
@@ -110,7 +165,13 @@ std::string bench_text(const BenchReport& report) {
                                 report.settings.force_length ? "" : " at most",
                                 report.settings.num_runs,
                                 report.memory_method);
-  for (const auto& c : report.cases) out += case_text(c);
+  out += fmt::format("copy bandwidth, read and written: {:.1f} GB/s\n",
+                     report.copy_bytes_per_second * 1e-9);
+  for (const auto& c : report.cases) {
+    out += case_text(c, report.copy_bytes_per_second);
+    if (c.baseline) out += profile_text("Baseline", c.baseline->profile);
+    if (c.mla) out += profile_text("MLA", c.mla->profile);
+  }
   if (report.largest_batch_tokens > 0) {
     const auto number = [](const std::optional<std::int64_t>& n) {
       return n ? std::to_string(*n) : std::string("-");
@@ -132,9 +193,10 @@ std::string bench_text(const BenchReport& report) {
 Json bench_json(const BenchReport& report) {
   Json results = Json::array();
   for (const auto& c : report.cases) {
+    const double copy = report.copy_bytes_per_second;
     if (c.baseline)
-      results.push_back(measurement_json("baseline", report.baseline_model, *c.baseline));
-    if (c.mla) results.push_back(measurement_json("mla", report.mla_model, *c.mla));
+      results.push_back(measurement_json("baseline", report.baseline_model, copy, *c.baseline));
+    if (c.mla) results.push_back(measurement_json("mla", report.mla_model, copy, *c.mla));
   }
   Json largest = nullptr;
   if (report.largest_batch_tokens > 0) {
@@ -151,6 +213,7 @@ Json bench_json(const BenchReport& report) {
           {"max_new_tokens", report.settings.max_new_tokens},
           {"num_runs", report.settings.num_runs},
           {"force_length", report.settings.force_length},
+          {"copy_bytes_per_second", report.copy_bytes_per_second},
           {"largest_batch", std::move(largest)},
           {"results", std::move(results)}};
 }

@@ -21,6 +21,7 @@ struct BenchReport {
   std::string device;
   std::string dtype;
   std::string memory_method;
+  double copy_bytes_per_second = 0;  // copy_bandwidth() of the device in this run
   std::string baseline_model;
   std::string mla_model;
   std::vector<BenchCase> cases;

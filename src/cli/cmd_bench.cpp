@@ -1,6 +1,7 @@
 #include <memory>
 
 #include "base/log.h"
+#include "bench/copy_bandwidth.h"
 #include "bench/largest_batch.h"
 #include "bench/report.h"
 #include "checkpoint/dtype.h"
@@ -24,6 +25,7 @@ struct BenchOptions {
   bool random_weights = false;
   std::string step_engine = "auto";
   std::int64_t largest_batch_tokens = 0;
+  bool profile = false;
   std::vector<std::int64_t> batch_sizes;
   std::vector<std::int64_t> prompt_tokens;
 };
@@ -76,6 +78,7 @@ std::vector<std::vector<ModelInput>> make_cases(const BenchOptions& o, const Loa
 }
 
 constexpr std::int64_t kMostRows = 4096;
+constexpr std::int64_t kProfiledSteps = 16;
 
 struct ModelMeasurements {
   std::vector<BenchMeasurement> cases;
@@ -110,11 +113,16 @@ ModelMeasurements measure_model(const BenchOptions& o,
   options.session.step_engine = parse_step_engine(o.step_engine);
   const Generator generator(
       *model.vlm, model.processor ? &model.processor->tokenizer() : nullptr, options);
-  const std::int64_t weight_bytes = model.vlm->parameter_bytes();
+  const WeightBytes weights = weight_bytes(*model.vlm);
   ModelMeasurements out;
   for (const auto& prompts : make_cases(o, model)) {
     log_info("{}: batch {}, {} prompt tokens", name, prompts.size(), prompts[0].input_ids.size());
-    out.cases.push_back(measure_generation(generator, weight_bytes, prompts, o.settings, probe));
+    out.cases.push_back(measure_generation(generator, weights, prompts, o.settings, probe));
+    if (o.profile) {
+      const BenchMeasurement& m = out.cases.back();
+      out.cases.back().profile =
+          profile_steps(*model.vlm, options.session, m.batch_size, m.prompt_tokens, kProfiledSteps);
+    }
   }
   if (o.largest_batch_tokens > 0) {
     log_info("{}: largest batch of {} tokens", name, o.largest_batch_tokens);
@@ -137,6 +145,7 @@ void run_bench(BenchOptions o) {
   report.device = device.str();
   report.dtype = dtype_name(o.model.scalar_type());
   report.memory_method = probe->method();
+  report.copy_bytes_per_second = copy_bandwidth(device);
   report.largest_batch_tokens = o.largest_batch_tokens;
   report.baseline_model = o.baseline_model;
   report.mla_model = o.mla_model;
@@ -185,6 +194,11 @@ void add_bench_command(CLI::App& program) {
             o->largest_batch_tokens,
             "TOKENS",
             "also find how many sequences of that length fit at once, by trying (GPU; 0: do not)");
+  add_switch(*verb,
+             "--profile",
+             o->profile,
+             "also show which kernels a decode step spends its time in (on the CPU, memory figures "
+             "after it are less exact)");
   add_switch(*verb,
              "--random_weights",
              o->random_weights,

@@ -110,7 +110,7 @@ class Demo {
       settings.num_runs = 3;
       const auto probe = MemoryProbe::make(options_.device);
       scored.bench =
-          measure_generation(generator, model->parameter_bytes(), {prompt}, settings, *probe);
+          measure_generation(generator, weight_bytes(*model), {prompt}, settings, *probe);
     }
     return scored;
   }

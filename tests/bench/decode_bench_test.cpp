@@ -30,7 +30,7 @@ TEST(DecodeBench, TakesMediansOverTheRuns) {
   settings.max_new_tokens = 7;
   settings.num_runs = 3;
   const auto m = measure_generation(
-      generator, 12345, synthetic_prompts(model->config(), 2, 6), settings, probe);
+      generator, {12345, 999}, synthetic_prompts(model->config(), 2, 6), settings, probe);
   EXPECT_EQ(probe.runs, 3);
   EXPECT_EQ(probe.releases, 3);
   EXPECT_EQ(m.overhead_bytes, 200);
@@ -40,6 +40,23 @@ TEST(DecodeBench, TakesMediansOverTheRuns) {
   EXPECT_EQ(m.output_tokens, 7);
   EXPECT_EQ(m.kv_bytes_per_token, 2 * 4 * (8 + 4) * 4);
   EXPECT_EQ(m.kv_cache_bytes, 2 * (6 + 6) * m.kv_bytes_per_token);
+  const double mean_tokens = 2 * (6 + 6 - 3.5);
+  EXPECT_EQ(m.step_read_bytes, 999 + mean_tokens * static_cast<double>(m.kv_bytes_per_token));
+  EXPECT_DOUBLE_EQ(m.read_bytes_per_second(), m.step_read_bytes * m.decode_tokens_per_second / 2);
+}
+
+TEST(DecodeBench, AStepReadsTheDecoderWithoutTheEmbeddingTable) {
+  const auto model = make_tiny_model({});
+  const WeightBytes bytes = weight_bytes(*model);
+  EXPECT_EQ(bytes.all, model->parameter_bytes());
+  std::int64_t others = 0;
+  for (const NamedParameter& p : model->parameters()) {
+    if (p.name.rfind("vision_tower", 0) == 0 || p.name.rfind("multi_modal", 0) == 0 ||
+        p.name == "language_model.model.embed_tokens.weight")
+      others += static_cast<std::int64_t>(p.tensor->nbytes());
+  }
+  EXPECT_GT(others, 0);
+  EXPECT_EQ(bytes.decode_step, bytes.all - others);
 }
 
 TEST(DecodeBench, WithoutForcedLengthEndTokensEnd) {
@@ -52,9 +69,9 @@ TEST(DecodeBench, WithoutForcedLengthEndTokensEnd) {
   GeneratorOptions options;
   for (std::int64_t id = 0; id < 128; ++id) options.end_ids.push_back(id);
   const Generator generator(*model, nullptr, options);
-  EXPECT_EQ(measure_generation(generator, 0, prompts, settings, probe).output_tokens, 12);
+  EXPECT_EQ(measure_generation(generator, {}, prompts, settings, probe).output_tokens, 12);
   settings.force_length = false;
-  EXPECT_EQ(measure_generation(generator, 0, prompts, settings, probe).output_tokens, 1);
+  EXPECT_EQ(measure_generation(generator, {}, prompts, settings, probe).output_tokens, 1);
 }
 
 TEST(DecodeBench, SyntheticPromptsAreRepeatableAndHoldNoImage) {

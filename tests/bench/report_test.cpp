@@ -17,6 +17,7 @@ BenchMeasurement measurement(std::int64_t mib, double speed) {
   m.first_token_seconds = 0.25;
   m.decode_tokens_per_second = speed;
   m.tokens_per_second = speed / 2;
+  m.step_read_bytes = 1e9;
   return m;
 }
 
@@ -25,6 +26,7 @@ BenchReport report() {
   out.device = "cpu";
   out.dtype = "bfloat16";
   out.memory_method = "rss";
+  out.copy_bytes_per_second = 10e9;
   out.baseline_model = "base";
   out.mla_model = "mla";
   out.cases.push_back({measurement(100, 8), measurement(50, 12)});
@@ -41,6 +43,8 @@ TEST(BenchReport, TheTableComparesTheModels) {
                            "Time to first token (ms)    | 250.0         | 250.0         | 1.00x\n",
                            "Decode (tok/s, all rows)    | 8.00          | 12.00         | 1.50x\n",
                            "Throughput (tok/s)          | 4.00          | 6.00          | 1.50x\n",
+                           "Read rate (GB/s)            | 4.0           | 6.0           | 1.50x\n",
+                           "Share of copy bandwidth (%) | 40.0          | 60.0          | +20.0\n",
                            "Model weights (MiB)         | -             | 50.0          | -\n"}) {
     EXPECT_NE(text.find(line), std::string::npos) << line << text;
   }
@@ -54,6 +58,29 @@ TEST(BenchReport, JsonHoldsEveryMeasurement) {
   EXPECT_EQ(json["results"][0]["peak_bytes"], 150 << 20);
   EXPECT_EQ(json["results"][2]["role"], "mla");
   EXPECT_EQ(json["num_runs"], 5);
+  EXPECT_EQ(json["copy_bytes_per_second"], 10e9);
+  EXPECT_DOUBLE_EQ(json["results"][0]["copy_bandwidth_share"], 0.4);
+  EXPECT_TRUE(json["results"][0]["profile"].is_null());
+}
+
+TEST(BenchReport, TheProfileListsTheLongestKernels) {
+  BenchReport out = report();
+  EXPECT_EQ(bench_text(out).find("us/step"), std::string::npos);
+  StepProfile& profile = out.cases[0].mla->profile;
+  profile.of_device = true;
+  profile.step_seconds = 200e-6;
+  profile.kernels = {{"void gemv<int>(float*)", 6, 90e-6}, {"merge", 2, 10e-6}};
+  const std::string text = bench_text(out);
+  for (const char* line :
+       {"MLA: a decode step takes 200.0 us; its GPU kernels 100.0 us (profiled)\n",
+        "     90.0   90.0%     6.0  gemv<int>\n",
+        "     10.0   10.0%     2.0  merge\n"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << text;
+  }
+  const Json json = bench_json(out)["results"][1]["profile"];
+  EXPECT_EQ(json["kernels_of"], "gpu");
+  EXPECT_EQ(json["kernels"][0]["calls_per_step"], 6);
+  EXPECT_DOUBLE_EQ(json["kernels"][1]["seconds_per_step"], 10e-6);
 }
 
 }  // namespace

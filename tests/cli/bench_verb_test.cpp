@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "cli/models.h"
 
 namespace vmla::test {
@@ -71,6 +73,26 @@ TEST(Bench, TheOriginalsCommandLineGivesItsTable) {
                             "Throughput (tok/s)"}) {
     EXPECT_NE(result.out.find(words), std::string::npos) << words << " in\n" << result.out;
   }
+}
+
+TEST(Bench, ProfileNamesTheOperatorsOfAStep) {
+  const CommandResult result = bench({"--mla_model",
+                                      converted_model(),
+                                      "--prompt_tokens",
+                                      "5",
+                                      "--max_new_tokens",
+                                      "2",
+                                      "--profile",
+                                      "--json"});
+  const Json json = parse_json(result.out, "stdout");
+  EXPECT_GT(json["copy_bytes_per_second"], 0);
+  const Json& measured = json["results"][0];
+  EXPECT_GT(measured["copy_bandwidth_share"], 0);
+  EXPECT_EQ(measured["profile"]["kernels_of"], "cpu");
+  std::map<std::string, double> calls;
+  for (const Json& kernel : measured["profile"]["kernels"])
+    calls[kernel["name"]] = kernel["calls_per_step"];
+  EXPECT_EQ(calls["aten::_softmax"], 2);  // one a layer
 }
 
 TEST(Bench, OneModelIsEnough) {
