@@ -91,6 +91,53 @@ TEST_P(DistillationOf, BringsTheDistributionNearer) {
   EXPECT_EQ(read_json(dir / "out/config.json").at("vlm_mla").at("distill_steps"), told.best_step);
 }
 
+// KL(source || model) of the next token, mean over what a set's samples of one kind ask for, by
+// whole forward passes.
+double divergence(const fs::path& source,
+                  const fs::path& model,
+                  const CalibrationSet& set,
+                  bool is_text) {
+  const at::NoGradGuard no_grad;
+  LoadOptions fp32;
+  fp32.dtype = at::kFloat;
+  const auto from = load_vlm(source, fp32), to = load_vlm(model, fp32);
+  double sum = 0.0, tokens = 0.0;
+  for (std::int64_t b = 0; b < set.batches(); ++b) {
+    if (set.is_text(b) != is_text) continue;
+    const TrainBatch batch = set.batch(b);
+    const auto log_probs = [&](const Vlm& vlm) {
+      return vlm.forward(batch.input_ids, batch.key_mask, batch.pixel_values)
+          .to(at::kDouble)
+          .log_softmax(-1)
+          .slice(1, 0, -1);
+    };
+    const at::Tensor want = log_probs(*from), got = log_probs(*to);
+    const at::Tensor asked = (batch.labels.slice(1, 1) != kIgnoredLabel).to(at::kDouble);
+    sum += ((want.exp() * (want - got)).sum(-1) * asked).sum().item<double>();
+    tokens += asked.sum().item<double>();
+  }
+  return sum / tokens;
+}
+
+TEST_P(DistillationOf, TheReportIsTheModels) {
+  const test::TempDir dir;
+  const ConversionOptions options = small(GetParam(), dir / "distilled", 20);
+  convert_checkpoint(small(GetParam(), dir / "plain", 0));
+  const ConversionReport report = convert_checkpoint(options);
+  ASSERT_TRUE(report.distillation->kept());
+  const DistillationReport::Parts& told = report.distillation->held_out;
+  const Checkpoint checkpoint = Checkpoint::open(options.model);
+  CalibrationSet set = CalibrationSet::load(options.model,
+                                            parse_model_config(checkpoint.config(), "config.json"),
+                                            options.statistics.calibration);
+  const CalibrationSet held_out = set.hold_out();
+  for (const bool is_text : {false, true}) {
+    const DistillationReport::Part& part = is_text ? told.text : told.answers;
+    EXPECT_NEAR(part.before, divergence(options.model, dir / "plain", held_out, is_text), 1e-4);
+    EXPECT_NEAR(part.after, divergence(options.model, dir / "distilled", held_out, is_text), 1e-4);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, DistillationOf, ::testing::Values("mha", "gqa", "qwen2"));
 
 // The first step of Adam moves every number by the learning rate, down the gradient's sign.
