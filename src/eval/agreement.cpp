@@ -225,7 +225,7 @@ void compare_questions(const LoadedModel& reference,
                        ProcessGroup& group,
                        const std::atomic<bool>* cancel,
                        AgreementResult& result) {
-  const RunFolder folder(request.output_dir);
+  RunFolder folder(request.output_dir);
   const AgreementLog log(folder, request.samples);
   on_rank_zero(group, [&] {
     if (!folder.take_up(request.settings, request.overwrite)) return;

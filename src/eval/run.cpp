@@ -173,7 +173,7 @@ EvalRunResult run_benchmark(const Vlm& model,
         benchmark_name(request.benchmark));
   check_answers(request);
   const Json settings = run_settings(request);
-  const RunDirectory directory(request.output_dir, request.benchmark, request.samples);
+  RunDirectory directory(request.output_dir, request.benchmark, request.samples);
   on_rank_zero(group, [&] { directory.prepare(settings, request.overwrite); });
 
   EvalRunResult result;

@@ -31,7 +31,7 @@ RunDirectory::RunDirectory(fs::path folder,
                            const std::vector<VqaSample>& samples)
     : folder_(std::move(folder)), benchmark_(benchmark), samples_(samples) {}
 
-void RunDirectory::prepare(const Json& settings, bool overwrite) const {
+void RunDirectory::prepare(const Json& settings, bool overwrite) {
   if (folder_.take_up(settings, overwrite)) gather();
 }
 

@@ -29,7 +29,7 @@ class RunDirectory {
   // Rank 0, before any rank reads or writes: RunFolder::take_up, and answers of all ranks of an
   // unfinished run go into predictions.jsonl. Errors: Usage for a run of other settings, Io,
   // Config.
-  void prepare(const Json& settings, bool overwrite) const;
+  void prepare(const Json& settings, bool overwrite);
 
   const RunFolder& folder() const { return folder_; }
   Json line(const Answer& answer) const;

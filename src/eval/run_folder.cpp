@@ -1,6 +1,13 @@
 #include "eval/run_folder.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <thread>
 
 #include "base/error.h"
 #include "eval/prediction_log.h"
@@ -10,6 +17,8 @@ namespace {
 
 constexpr const char* kRun = "run.json";
 constexpr const char* kPredictions = "predictions.jsonl";
+// A run that was killed takes a moment to die.
+constexpr auto kLockPatience = std::chrono::seconds(2);
 
 bool is_rank_log(const std::string& name) {
   return name.starts_with("predictions.rank") && name.ends_with(".jsonl");
@@ -22,6 +31,24 @@ void remove_file(const fs::path& path) {
 }
 
 }  // namespace
+
+RunFolder::~RunFolder() {
+  if (lock_ >= 0) ::close(lock_);
+}
+
+void RunFolder::lock() {
+  lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const auto deadline = std::chrono::steady_clock::now() + kLockPatience;
+  while (lock_ >= 0 && ::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EINTR) continue;
+    if (errno != EWOULDBLOCK) return;  // not every file system locks folders
+    check(std::chrono::steady_clock::now() < deadline,
+          ErrorKind::Usage,
+          "{}: expected no other run to be under way there, got one (take another --output_dir)",
+          path_.string());
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
 
 fs::path RunFolder::predictions() const {
   return path_ / kPredictions;
@@ -74,10 +101,11 @@ void RunFolder::check_settings(const Json& settings) const {
   }
 }
 
-bool RunFolder::take_up(const Json& settings, bool overwrite) const {
+bool RunFolder::take_up(const Json& settings, bool overwrite) {
   std::error_code ec;
   fs::create_directories(path_, ec);
   check(!ec, ErrorKind::Io, "{}: cannot be created: {}", path_.string(), ec.message());
+  lock();
   if (overwrite) {
     remove_rank_logs();
     for (const char* name : {kPredictions, "results.json", "printed.txt", kRun})

@@ -15,11 +15,15 @@ namespace vmla {
 class RunFolder {
  public:
   explicit RunFolder(fs::path path) : path_(std::move(path)) {}
+  ~RunFolder();
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
 
   // Rank 0, before any rank reads or writes. Makes the folder and writes settings to run.json, or
   // takes up the unfinished run there, whose torn last lines go: then true. overwrite: what a run
-  // has left goes. Errors: Usage for a run of other settings, Io.
-  bool take_up(const Json& settings, bool overwrite) const;
+  // has left goes. No other run takes the folder up while this object lives. Errors: Usage for a
+  // run of other settings and for one that is under way; Io.
+  bool take_up(const Json& settings, bool overwrite);
 
   fs::path predictions() const;
   // Where a rank writes its lines.
@@ -31,9 +35,11 @@ class RunFolder {
   void remove_rank_logs() const;
 
  private:
+  void lock();
   void check_settings(const Json& settings) const;
 
   fs::path path_;
+  int lock_ = -1;  // the folder's descriptor
 };
 
 }  // namespace vmla

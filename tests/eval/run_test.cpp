@@ -7,6 +7,7 @@
 #include <set>
 
 #include "engine/generation_options.h"
+#include "eval/run_folder.h"
 #include "eval_run_fixture.h"
 #include "support/expect_error.h"
 
@@ -95,6 +96,21 @@ TEST_F(EvalRun, RefusesAnotherRunsDirectory) {
   other.overwrite = true;
   EXPECT_EQ(run_benchmark(*model_, *processor_, other).resumed, 0);
   EXPECT_EQ(read_json(dir / "out/run.json").at("max_new_tokens"), 7);
+}
+
+TEST_F(EvalRun, TwoRunsDoNotShareADirectory) {
+  const test::TempDir dir;
+  const EvalRunRequest r = request(dir, 4, true);
+  {
+    RunFolder other(r.output_dir);
+    other.take_up(Json::object(), false);
+    EXPECT_TRUE(test::fails_with(ErrorKind::Usage, {"out", "no other run to be under way"}, [&] {
+      run_benchmark(*model_, *processor_, r);
+    }));
+  }
+  EvalRunRequest anew = r;
+  anew.overwrite = true;
+  EXPECT_EQ(run_benchmark(*model_, *processor_, anew).report.predictions.size(), 9U);
 }
 
 TEST_F(EvalRun, OneQuestionWithoutAnswersIsSeenBeforeAnyIsAsked) {
