@@ -266,6 +266,27 @@ TEST_F(DecoupledConversion, IsDistilledByModality) {
   EXPECT_FALSE(close(product("kv_proj_text", 0), text, {1e-4, 0}));
 }
 
+// As published: partial RoPE first (and healing), two sets of factors from that model.
+TEST_F(DecoupledConversion, TheSecondOfTwoStages) {
+  ConversionOptions first = test::golden_conversion("gqa", dir_ / "partial");
+  first.svd_init_method = SvdMethod::None;
+  convert_checkpoint(first);
+  ConversionOptions second = decoupled("gqa");
+  second.model = dir_ / "partial";
+  second.rope = {};
+  second.rope_given = false;
+  second.low_rank = 24;
+  second.statistics.report_data = test::golden_calibration(4);
+  const ConversionReport report = convert_checkpoint(second);
+  EXPECT_TRUE(close(golden_logits(dir_ / "out"), golden_logits(dir_ / "partial"), {1e-4, 0}));
+  EXPECT_LT(report.agreement->answers.kl, 1e-7);
+  EXPECT_LT(*report.layers[1].attention->kl, 1e-7);
+  second.model = dir_ / "out";
+  second.output_dir = dir_ / "again";
+  EXPECT_TRUE(fails(
+      ErrorKind::Unsupported, "latent attention already", [&] { convert_checkpoint(second); }));
+}
+
 // The recipe is the published method; joint is a choice beside it.
 TEST_F(DecoupledConversion, TheRecipeHasTwoSetsOfFactors) {
   ConversionOptions options = test::golden_conversion("gqa", dir_ / "out");
