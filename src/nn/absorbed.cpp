@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <limits>
+#include <vector>
 
 #include "nn/mask.h"
 
@@ -33,6 +34,32 @@ at::Tensor times_head_weights(const at::Tensor& x, const at::Tensor& weight) {
   return at::bmm(x.transpose(0, 1).reshape({kv_heads, batch * rows, -1}), weight)
       .view({kv_heads, batch, rows, -1})
       .transpose(0, 1);
+}
+
+at::Tensor latent_scores(const at::Tensor& q, const at::Tensor& latents) {
+  // oneDNN copies a batch of transposed 16-bit matrices, but not a single one.
+  if (!q.is_cpu() || q.element_size() != 2) return at::bmm(q, latents.transpose(1, 2));
+  std::vector<at::Tensor> rows;
+  for (std::int64_t b = 0; b < q.size(0); ++b) rows.push_back(at::mm(q[b], latents[b].t()));
+  return at::stack(rows);
+}
+
+at::Tensor head_scores(const at::Tensor& q, const at::Tensor& keys) {
+  const std::int64_t batch = q.size(0), kv_heads = q.size(1), rows = q.size(2), dim = q.size(3);
+  const at::Tensor by_head = keys.permute({0, 2, 3, 1});  // [B, K, X, T]
+  if (!q.is_cpu()) return at::matmul(q, by_head);
+  // For few queries a product with many zeros costs less than a copy of 16-bit keys.
+  constexpr std::int64_t kMostRows = 128;
+  if (q.element_size() == 2 && kv_heads * rows <= kMostRows) {
+    const at::Tensor diagonal = at::diag_embed(q.permute({0, 2, 3, 1}), 0, 1, 3)
+                                    .reshape({batch, kv_heads * rows, kv_heads * dim});
+    return latent_scores(diagonal, keys.reshape({batch, -1, kv_heads * dim}))
+        .view({batch, kv_heads, rows, -1});
+  }
+  // at::matmul would copy the keys of a batch.
+  std::vector<at::Tensor> scores;
+  for (std::int64_t b = 0; b < batch; ++b) scores.push_back(at::bmm(q[b], by_head[b]));
+  return at::stack(scores);
 }
 
 at::Tensor absorbed_weights(const at::Tensor& scores,

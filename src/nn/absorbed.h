@@ -21,6 +21,11 @@ at::Tensor from_key_heads(const at::Tensor& x, std::int64_t queries);
 // weight for every row of the batch.
 at::Tensor times_head_weights(const at::Tensor& x, const at::Tensor& weight);
 
+// q [B, M, C] against latents [B, T, C], the same for all heads -> [B, M, T].
+at::Tensor latent_scores(const at::Tensor& q, const at::Tensor& latents);
+// q [B, K, M, X] against each key head's own keys [B, T, K, X] -> [B, K, M, T].
+at::Tensor head_scores(const at::Tensor& q, const at::Tensor& keys);
+
 // The softmax in fp32 of scaled scores. scores [B, …, T], the rows in by_key_head's order; mask
 // bool [B, 1, S, T] or undefined (causal, no padding) -> of the scores' shape.
 at::Tensor absorbed_weights(const at::Tensor& scores,

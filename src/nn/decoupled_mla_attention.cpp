@@ -122,15 +122,15 @@ at::Tensor DecoupledMlaAttention::absorbed(const PartialRope& rope,
   const std::int64_t batch = latent.size(0), fresh = rope.q_rope.size(1), tokens = latent.size(1);
   const std::int64_t rows = a.heads * fresh, n = shape_.nope_dim();
   const at::Tensor is_image = image.view({batch, 1, 1, tokens});
-  at::Tensor scores = at::matmul(by_key_head(rope.q_rope, a.kv_heads),
-                                 rope.k_rope.permute({0, 2, 3, 1}));  // [B, K, G*S, T]
+  at::Tensor scores =
+      head_scores(by_key_head(rope.q_rope, a.kv_heads), rope.k_rope);  // [B, K, G*S, T]
   if (n > 0) {
     const at::Tensor q = by_key_head(rope.q_nope, a.kv_heads);  // [B, K, G*S, N]
     const auto scores_of = [&](const Factors& factors) {
       const at::Tensor q_latent =
           times_head_weights(q, factors.up_k.weight.view({a.kv_heads, n, -1}));  // [B, K, G*S, C]
       const at::Tensor out =
-          at::matmul(q_latent.reshape({batch, rows, -1}), latent.transpose(1, 2)).view_as(scores);
+          latent_scores(q_latent.reshape({batch, rows, -1}), latent).view_as(scores);
       return factors.up_k.has_bias ? out + at::matmul(q, factors.up_k.bias.view({a.kv_heads, n, 1}))
                                    : out;
     };
@@ -139,8 +139,8 @@ at::Tensor DecoupledMlaAttention::absorbed(const PartialRope& rope,
   const at::Tensor weights =
       absorbed_weights(scores, mask, fresh, 1.0 / std::sqrt(static_cast<double>(a.head_dim)))
           .to(latent.scalar_type());
-  const auto values_of = [&](const Factors& factors, const at::Tensor& own) {      // [B, K, G*S, D]
-    const at::Tensor mixed = at::matmul(own.view({batch, rows, tokens}), latent);  // [B, H*S, C]
+  const auto values_of = [&](const Factors& factors, const at::Tensor& own) {   // [B, K, G*S, D]
+    const at::Tensor mixed = at::bmm(own.view({batch, rows, tokens}), latent);  // [B, H*S, C]
     const at::Tensor out =
         times_head_weights(mixed.view({batch, a.kv_heads, rows / a.kv_heads, -1}),
                            factors.up_v.weight.view({a.kv_heads, a.head_dim, -1}).transpose(1, 2));

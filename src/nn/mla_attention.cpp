@@ -110,18 +110,16 @@ at::Tensor MlaAttention::absorbed(const at::Tensor& q_rope,
   const auto& a = shape_.attention;
   const std::int64_t batch = q_rope.size(0), fresh = q_rope.size(1), tokens = k_rope.size(1);
   const std::int64_t group = a.heads / a.kv_heads, n = shape_.nope_dim();
-  at::Tensor scores =
-      at::matmul(by_key_head(q_rope, a.kv_heads), k_rope.permute({0, 2, 3, 1}));  // [B, K, G*S, T]
+  at::Tensor scores = head_scores(by_key_head(q_rope, a.kv_heads), k_rope);  // [B, K, G*S, T]
   if (n > 0) {
     const at::Tensor q = by_key_head(q_nope, a.kv_heads);  // [B, K, G*S, N]
     if (shape_.low_rank_key()) {
       const at::Tensor q_latent =
           times_head_weights(q, up_k_.weight.view({a.kv_heads, n, -1}));  // [B, K, G*S, C]
-      scores =
-          scores + at::matmul(q_latent.reshape({batch, a.heads * fresh, -1}), key.transpose(1, 2))
-                       .view_as(scores);
+      scores = scores +
+               latent_scores(q_latent.reshape({batch, a.heads * fresh, -1}), key).view_as(scores);
     } else {
-      scores = scores + at::matmul(q, key.permute({0, 2, 3, 1}));
+      scores = scores + head_scores(q, key);
     }
   }
   const at::Tensor weights =
@@ -130,7 +128,7 @@ at::Tensor MlaAttention::absorbed(const at::Tensor& q_rope,
   at::Tensor out;  // [B, K, G*S, D]
   if (shape_.low_rank_value()) {
     const at::Tensor mixed =
-        at::matmul(weights.view({batch, a.heads * fresh, tokens}), value);  // [B, H*S, C]
+        at::bmm(weights.view({batch, a.heads * fresh, tokens}), value);  // [B, H*S, C]
     out = times_head_weights(mixed.view({batch, a.kv_heads, group * fresh, -1}),
                              up_v_.weight.view({a.kv_heads, a.head_dim, -1}).transpose(1, 2));
     if (up_v_.has_bias) out = out + up_v_.bias.view({a.kv_heads, 1, a.head_dim});

@@ -119,12 +119,13 @@ at::Tensor SharedMlaAttention::absorbed(const at::Tensor& q,
   const at::Tensor q_latent = times_head_weights(by_key_head(q, a.kv_heads),
                                                  up_k_.weight.view({a.kv_heads, a.head_dim, -1}))
                                   .reshape({batch, rows, -1});  // [B, H*S, C]
-  const at::Tensor scores = at::matmul(q_latent, latent.transpose(1, 2)) +
-                            at::matmul(by_key_head(q_rope, a.kv_heads).reshape({batch, rows, -1}),
-                                       k_rope.squeeze(2).transpose(1, 2));  // [B, H*S, T]
+  const at::Tensor scores =
+      latent_scores(q_latent, latent) +
+      latent_scores(by_key_head(q_rope, a.kv_heads).reshape({batch, rows, -1}),
+                    k_rope.squeeze(2));  // [B, H*S, T]
   const at::Tensor weights = absorbed_weights(scores, mask, fresh, scale()).to(q.scalar_type());
   const at::Tensor mixed =
-      at::matmul(weights, latent).view({batch, a.kv_heads, group * fresh, -1});  // [B, K, G*S, C]
+      at::bmm(weights, latent).view({batch, a.kv_heads, group * fresh, -1});  // [B, K, G*S, C]
   at::Tensor out =
       times_head_weights(mixed, up_v_.weight.view({a.kv_heads, a.head_dim, -1}).transpose(1, 2));
   if (up_v_.has_bias) out = out + up_v_.bias.view({a.kv_heads, 1, a.head_dim});
