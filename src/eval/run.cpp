@@ -221,6 +221,12 @@ EvalRunResult run_benchmark(const Vlm& model,
   result.problems = answers.problems;
   for (const auto& problem : result.problems)
     log_warning("question {}: {}", problem.id.text, problem.reason);
+  check(result.problems.size() < request.samples.size(),
+        ErrorKind::Config,
+        "{}: expected at least one question that can be asked, all {} failed; the first: {}",
+        benchmark_name(request.benchmark),
+        request.samples.size(),
+        result.problems.empty() ? "" : result.problems.front().reason);
   result.report = report_on(request, std::move(answers));
   for (const auto& [key, value] : settings.items()) result.report.settings[key] = value;
   result.report.settings["sources"] = request.sources;

@@ -98,6 +98,18 @@ TEST_F(EvalRun, RefusesAnotherRunsDirectory) {
   EXPECT_EQ(read_json(dir / "out/run.json").at("max_new_tokens"), 7);
 }
 
+TEST_F(EvalRun, ARunWithoutAnyPictureHasNoScore) {
+  const test::TempDir dir;
+  EvalRunRequest r = request(dir, 4, true);
+  r.image_root = dir / "nowhere";
+  EXPECT_TRUE(test::fails_with(ErrorKind::Config, {"all 9 failed", "picture0.png"}, [&] {
+    run_benchmark(*model_, *processor_, r);
+  }));
+  EXPECT_FALSE(fs::exists(r.output_dir / "results.json"));
+  r.image_root = dir / "images";
+  EXPECT_EQ(run_benchmark(*model_, *processor_, r).resumed, 0);
+}
+
 TEST_F(EvalRun, TwoRunsDoNotShareADirectory) {
   const test::TempDir dir;
   const EvalRunRequest r = request(dir, 4, true);
