@@ -63,16 +63,23 @@ SessionOptions session_of(const RunFlags& flags) {
   return session;
 }
 
-// A prompt that speaks of OCR tokens and has none would be scored as if it had.
-void check_ocr(const EvalRunRequest& request) {
+void check_ocr_flag(const EvalRunRequest& request) {
   if (!request.with_ocr) return;
   check(request.benchmark == Benchmark::TextVqa,
         ErrorKind::Usage,
         "--ocr: expected --benchmark textvqa, got {}",
         benchmark_name(request.benchmark));
-  check(std::any_of(request.samples.begin(),
-                    request.samples.end(),
-                    [](const VqaSample& sample) { return !sample.ocr_tokens.empty(); }),
+  check(request.prompt != PromptVariant::Original,
+        ErrorKind::Usage,
+        "--ocr: expected a prompt with a place for OCR tokens, got {}",
+        prompt_variant_name(request.prompt));
+}
+
+// A prompt that speaks of OCR tokens and has none would be scored as if it had.
+void check_ocr_tokens(const EvalRunRequest& request) {
+  const auto has_tokens = [](const VqaSample& sample) { return !sample.ocr_tokens.empty(); };
+  const auto& samples = request.samples;
+  check(!request.with_ocr || std::any_of(samples.begin(), samples.end(), has_tokens),
         ErrorKind::Config,
         "--ocr: expected OCR tokens with the questions or in --annotations FILE, found none");
 }
@@ -80,13 +87,15 @@ void check_ocr(const EvalRunRequest& request) {
 EvalRunRequest request_of(const RunFlags& flags) {
   EvalRunRequest request = flags.request;
   request.benchmark = parse_benchmark(flags.benchmark);
+  request.prompt = parse_prompt_variant(flags.prompt);
+  check_ocr_flag(request);
   check(flags.data.dataset.empty() || flags.image_root.empty(),
         ErrorKind::Usage,
         "--image_root: expected none beside --dataset, which has the images, got {}",
         flags.image_root);
   const BenchmarkFiles files = flags.data.files();
   request.samples = load_samples(request.benchmark, files);
-  check_ocr(request);
+  check_ocr_tokens(request);
   request.image_root = flags.image_root;
   request.sources = SampleSources{files, flags.image_root}.to_json();
   if (!files.dataset.empty()) {
@@ -95,7 +104,6 @@ EvalRunRequest request_of(const RunFlags& flags) {
   }
   request.settings["split"] = split_name(request.benchmark, files);
   request.output_dir = flags.output_dir;
-  request.prompt = parse_prompt_variant(flags.prompt);
   request.runner.max_new_tokens =
       flags.max_new_tokens > 0 ? flags.max_new_tokens : default_max_new_tokens(request.benchmark);
   request.runner.share_prefix = !flags.no_share_prefix;

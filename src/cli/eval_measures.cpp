@@ -34,11 +34,16 @@ Json base_settings(const MeasureRun& run) {
   return settings;
 }
 
-void write_results(const MeasureRun& run, const Json& results) {
+// Before the work, whose result a folder that cannot be made would lose.
+void make_output(const MeasureRun& run) {
   if (run.output_dir.empty()) return;
   std::error_code ec;
   fs::create_directories(run.output_dir, ec);
   check(!ec, ErrorKind::Io, "{}: cannot be created: {}", run.output_dir, ec.message());
+}
+
+void write_results(const MeasureRun& run, const Json& results) {
+  if (run.output_dir.empty()) return;
   write_json(fs::path(run.output_dir) / "results.json", results);
 }
 
@@ -47,6 +52,7 @@ void measure_text(const MeasureRun& run, ProcessGroup& group) {
   check(run.data.none(),
         ErrorKind::Usage,
         "perplexity: expected --text alone, got questions; they are for agreement");
+  make_output(run);
   const fs::path dir = run.model.directory();
   const LoadedModel model = load(run, dir, run.load);
   std::optional<ModelHash> hash;

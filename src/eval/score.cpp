@@ -167,7 +167,9 @@ ScoreReport score_files(const ScoreRequest& request) {
 }
 
 std::string score_table(const ScoreReport& report) {
-  std::string text = fmt::format("{:<24}{:>8}   95 % interval\n", "", "overall");
+  std::string text;
+  if (!report.score.metrics.empty())
+    text = fmt::format("{:<24}{:>8}   95 % interval\n", "", "overall");
   for (const auto& [variant, metric] : report.score.metrics.items()) {
     text += fmt::format("{:<24}{:>8.2f}   {:.2f} to {:.2f}\n",
                         variant,

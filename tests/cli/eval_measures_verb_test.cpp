@@ -81,6 +81,17 @@ TEST(EvalPerplexity, SaysWhatIsWrong) {
   EXPECT_EQ(questions.exit_code, 2) << questions.err;
 }
 
+TEST(EvalPerplexity, SeesAFolderThatCannotBeMadeBeforeTheModel) {
+  const TempDir dir;
+  const CommandResult result = eval({"--benchmark=perplexity",
+                                     "--model_path=" + (dir / "no model").string(),
+                                     "--text=" + kMeasures + "text.txt",
+                                     "--output_dir",
+                                     (dir.write("file", "") / "out").string()});
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_NE(result.err.find("out: cannot be created"), result.err.npos) << result.err;
+}
+
 TEST(EvalAgreement, ComparesAConversionWithItsSource) {
   const TempDir dir;
   const auto arguments = [&](const std::string& model, const std::string& out) {
@@ -198,7 +209,8 @@ TEST_F(EvalVqa, RefusesSubsetsAndOcrTokensThatThereAreNot) {
        {std::pair<std::vector<std::string>, int>{{"--max_samples=0"}, 2},
         {{"--max_samples=-2"}, 2},
         {{"--benchmark=mme", "--max_samples=1"}, 2},
-        {{"--benchmark=vqav2", "--ocr"}, 2}}) {
+        {{"--benchmark=vqav2", "--ocr"}, 2},
+        {{"--benchmark=textvqa", "--prompt=original", "--ocr"}, 2}}) {
     const CommandResult result = eval(arguments("none", flags));
     EXPECT_EQ(result.exit_code, code) << result.err;
     EXPECT_EQ(result.err.find(flags.back() == "--ocr" ? "error: --ocr" : "error: --max_samples"),
