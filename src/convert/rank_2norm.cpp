@@ -12,6 +12,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/rank_file.h"
 #include "convert/pair_norms.h"
+#include "data/instruct_questions.h"
 #include "input/processor.h"
 #include "model/family.h"
 #include "model/load.h"
@@ -41,7 +42,7 @@ struct Prompt {
 };
 
 std::vector<Prompt> make_prompts(const RankOptions& options, RankReport& report) {
-  InstructDataset dataset = load_instruct_dataset(options.dataset, options.sample_size);
+  InstructDataset dataset = load_instruct_questions(options.dataset, options.sample_size);
   report.broken = std::move(dataset.problems);
   std::vector<Prompt> prompts;
   for (const InstructSample& sample : dataset.samples) {

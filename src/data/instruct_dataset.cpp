@@ -1,11 +1,13 @@
 #include "data/instruct_dataset.h"
 
 #include <algorithm>
+#include <cctype>
 #include <optional>
 #include <string_view>
 
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "data/instruct_questions.h"
 #include "data/json_entries.h"
 
 namespace vmla {
@@ -103,6 +105,29 @@ std::vector<InstructTurn> read_turns(const Json& entry) {
   return turns;
 }
 
+// Only the first turn of a human, whatever stands around it; none where no human says anything.
+std::vector<InstructTurn> read_question(const Json& entry) {
+  const auto it = entry.find("conversations");
+  if (it == entry.end()) throw Unusable{"no \"conversations\""};
+  if (!it->is_array()) {
+    throw Unusable{fmt::format("conversations: expected a list, got {}", json_type_name(*it))};
+  }
+  const auto text_of = [](const Json& turn, const char* key) {
+    const auto text = turn.find(key);
+    return text != turn.end() && text->is_string() ? text->get<std::string>() : std::string();
+  };
+  for (const Json& turn : *it) {
+    if (!turn.is_object()) continue;
+    std::string role = text_of(turn, "from");
+    if (role.empty()) role = text_of(turn, "role");
+    std::transform(role.begin(), role.end(), role.begin(), [](unsigned char c) {
+      return static_cast<char>(std::tolower(c));
+    });
+    if (role == "human" || role == "user") return {{"human", text_of(turn, "value")}};
+  }
+  return {};
+}
+
 std::string read_image(const Json& entry) {
   const auto it = entry.find("image");
   if (it == entry.end() || it->is_null()) return {};
@@ -124,14 +149,16 @@ std::string read_id(const Json& entry, std::int64_t index) {
   return std::to_string(index);
 }
 
-void add_entry(const Json& entry, std::int64_t index, InstructDataset& dataset) {
+using ReadTurns = std::vector<InstructTurn> (*)(const Json& entry);
+
+void add_entry(const Json& entry, std::int64_t index, ReadTurns read, InstructDataset& dataset) {
   const std::string id = read_id(entry, index);
   try {
     if (!entry.is_object()) {
       throw Unusable{fmt::format("expected an object, got {}", json_type_name(entry))};
     }
     std::string image = read_image(entry);
-    dataset.samples.push_back({id, std::move(image), read_turns(entry)});
+    dataset.samples.push_back({id, std::move(image), read(entry)});
   } catch (const Unusable& unusable) {
     dataset.problems.push_back({id, unusable.reason});
   }
@@ -140,6 +167,7 @@ void add_entry(const Json& entry, std::int64_t index, InstructDataset& dataset) 
 void read_list(const MappedFile& file,
                std::string_view text,
                std::int64_t limit,
+               ReadTurns read,
                InstructDataset& dataset) {
   JsonListScanner scanner(text, file.path().string());
   std::size_t forgotten = 0;
@@ -148,6 +176,7 @@ void read_list(const MappedFile& file,
     if (!entry) break;
     add_entry(parse_json(*entry, fmt::format("{}: entry {}", file.path().string(), index)),
               index,
+              read,
               dataset);
     if (scanner.position() - forgotten > kForgetEvery) {
       file.forget(forgotten, scanner.position());
@@ -157,7 +186,10 @@ void read_list(const MappedFile& file,
 }
 
 // Lines stand alone, so a damaged one costs one sample.
-void read_lines(std::string_view text, std::int64_t limit, InstructDataset& dataset) {
+void read_lines(std::string_view text,
+                std::int64_t limit,
+                ReadTurns read,
+                InstructDataset& dataset) {
   std::int64_t index = 0, line_number = 0;
   while (!text.empty() && (limit < 0 || index < limit)) {
     const std::string_view line = text.substr(0, text.find('\n'));
@@ -166,7 +198,7 @@ void read_lines(std::string_view text, std::int64_t limit, InstructDataset& data
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     try {
       const Json entry = parse_json(line, fmt::format("line {}", line_number));
-      add_entry(entry, index, dataset);
+      add_entry(entry, index, read, dataset);
     } catch (const Error& error) {
       dataset.problems.push_back({std::to_string(index), error.what()});
     }
@@ -174,24 +206,32 @@ void read_lines(std::string_view text, std::int64_t limit, InstructDataset& data
   }
 }
 
-}  // namespace
-
-InstructDataset load_instruct_dataset(const fs::path& path, std::int64_t limit) {
+InstructDataset load(const fs::path& path, std::int64_t limit, ReadTurns read) {
   const fs::path file_path = find_file(path);
   const auto file = MappedFile::open(file_path);
   const auto bytes = file->bytes();
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   InstructDataset dataset;
   if (file_path.extension() == ".jsonl") {
-    read_lines(text, limit, dataset);
+    read_lines(text, limit, read, dataset);
   } else {
-    read_list(*file, text, limit, dataset);
+    read_list(*file, text, limit, read, dataset);
   }
   check(limit == 0 || !dataset.samples.empty() || !dataset.problems.empty(),
         ErrorKind::Config,
         "{}: expected at least one entry, found none",
         file_path.string());
   return dataset;
+}
+
+}  // namespace
+
+InstructDataset load_instruct_dataset(const fs::path& path, std::int64_t limit) {
+  return load(path, limit, &read_turns);
+}
+
+InstructDataset load_instruct_questions(const fs::path& path, std::int64_t limit) {
+  return load(path, limit, &read_question);
 }
 
 }  // namespace vmla

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "data/instruct_questions.h"
 #include "support/temp_dir.h"
 
 namespace vmla {
@@ -144,6 +145,28 @@ TEST(InstructDataset, FindsTheOneFileOfAFolder) {
   // The parts of LLaVA-Instruct-150K lie beside the whole.
   dir.write("llava_instruct_150k.json", std::string("[") + kGood + "," + kGood + "]");
   EXPECT_EQ(load_instruct_dataset(dir.path()).samples.size(), 2U);
+}
+
+// The Python original ranks on these, so a strict reader would choose other samples.
+TEST(InstructDataset, QuestionsAreReadWhateverStandsAroundThem) {
+  const TempDir dir;
+  const fs::path file = dir.write("q.json", R"([
+    {"id": "twice", "image": "a", "conversations": [
+      {"from": "human", "value": "q"}, {"from": "human", "value": "r"}]},
+    {"id": "role", "image": "a", "conversations": [
+      3, {"from": "bot"}, {"role": "USER", "value": "s"}]},
+    {"id": "silent", "image": "a", "conversations": [{"from": "gpt", "value": "t"}]},
+    {"id": "none", "image": "a"}])");
+  const InstructDataset questions = load_instruct_questions(file, -1);
+  std::vector<std::string> texts;
+  for (const InstructSample& sample : questions.samples) {
+    texts.push_back(sample.conversations.empty() ? "" : sample.conversations.front().value);
+    EXPECT_LE(sample.conversations.size(), 1U);
+  }
+  EXPECT_EQ(texts, (std::vector<std::string>{"q", "s", ""}));
+  ASSERT_EQ(questions.problems.size(), 1U);
+  EXPECT_EQ(questions.problems[0].id, "none");
+  EXPECT_EQ(load_instruct_dataset(file).samples.size(), 0U);
 }
 
 TEST(InstructDataset, RefusesFilesThatAreNoList) {
