@@ -172,20 +172,35 @@ void finish(const RunFlags& flags, const EvalRunResult& result) {
   if (!errors.is_null()) print_text("\n" + error_text(errors));
 }
 
-void check_subset(const RunFlags& flags) {
-  const std::int64_t count = flags.request.max_samples;
+// Before anything is read or made.
+void check_flags(const RunFlags& flags) {
+  const std::vector<std::string>& names = benchmark_names();
+  check(flags.benchmark.empty() || is_measure(flags.benchmark) ||
+            std::find(names.begin(), names.end(), flags.benchmark) != names.end(),
+        ErrorKind::Usage,
+        "--benchmark: expected one of {}, perplexity, agreement, got {}",
+        fmt::join(names, ", "),
+        flags.benchmark);
+  const std::int64_t samples = flags.request.max_samples;
   const std::int64_t least = flags.benchmark == "mme" ? 2 : 1;  // MME's pairs are never cut
-  check(count == -1 || count >= least,
+  check(samples == -1 || samples >= least,
         ErrorKind::Usage,
         "--max_samples: expected {} or more, or -1 for all, got {}",
         least,
-        count);
+        samples);
+  const auto at_least = [](const char* flag, std::int64_t value, std::int64_t bound) {
+    check(value >= bound, ErrorKind::Usage, "{}: expected {} or more, got {}", flag, bound, value);
+  };
+  at_least("--batch_size", flags.request.runner.batch_size, 1);
+  at_least("--workers", flags.request.runner.workers, 0);
+  at_least("--max_new_tokens", flags.max_new_tokens, 0);
+  at_least("--resamples", flags.request.score.bootstrap.resamples, 1);
 }
 
 void run_eval(RunFlags& flags) {
   if (flags.ranks.started_ranks()) return;
   flags.output.apply();
-  check_subset(flags);
+  check_flags(flags);
   check(!flags.model.model.empty(),
         ErrorKind::Usage,
         "eval: expected --model_path DIR, or the subcommand score or compare");
