@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <memory>
 #include <new>
@@ -82,6 +83,8 @@ int parse_and_run(CLI::App& app, const std::vector<std::string>& given) {
 }  // namespace
 
 int run_verbs(AddVerbs add_verbs, int argc, const char* const* argv, Translate translate) {
+  // A write beyond the limit of a file's size then fails with a reason, as one to a full disk does.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     const auto app = make_app(add_verbs);
     return parse_and_run(*app, {argv + std::min(argc, 1), argv + argc});

@@ -73,5 +73,21 @@ TEST(FullDisk, AConversionFailsCleanlyOrIsWhole) {
   EXPECT_EQ(whole, 1);
 }
 
+// The limit of a file's size (ulimit -f) ends a program that does not expect it.
+TEST(FullDisk, ALimitOfFileSizesIsAnErrorToo) {
+  const TempDir dir;
+  const std::string command = fmt::format(
+      "ulimit -f 50; {} convert --model {} --output_dir {} --rope_dim_for_mla 8 --low_rank 4 "
+      "--device cpu",
+      std::getenv("VMLA_BIN"),
+      kMha,
+      (dir / "out").string());
+  const CommandResult result = run_command({"bash", "-c", command});
+  EXPECT_EQ(result.exit_code, static_cast<int>(ErrorKind::Io)) << result.err;
+  EXPECT_TRUE(result.err.starts_with("error: " + dir.path().string())) << result.err;
+  EXPECT_NE(result.err.find("File too large"), std::string::npos) << result.err;
+  EXPECT_TRUE(fs::is_empty(dir.path()));
+}
+
 }  // namespace
 }  // namespace vmla::test
