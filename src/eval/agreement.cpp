@@ -152,8 +152,8 @@ class QuestionRun {
     auto batches = plan(reference_, todo, request_.runner);
     auto model_batches = plan(model_, todo, request_.runner);
     require_same_tokens(reference_, model_, batches, model_batches);
-    batches = own_batches(std::move(batches));
-    model_batches = own_batches(std::move(model_batches));
+    batches = batches_of_rank(std::move(batches), group_.rank(), group_.size());
+    model_batches = batches_of_rank(std::move(model_batches), group_.rank(), group_.size());
     // Each model sees the images as its own processor prepares them.
     ImageLoader reference_images(batches, *reference_.processor, request_.runner.workers);
     ImageLoader model_images(model_batches, *model_.processor, request_.runner.workers);
@@ -179,14 +179,6 @@ class QuestionRun {
   }
 
  private:
-  std::vector<AnswerBatch> own_batches(std::vector<AnswerBatch> all) const {
-    std::vector<AnswerBatch> own;
-    const auto step = static_cast<std::size_t>(group_.size());
-    for (auto b = static_cast<std::size_t>(group_.rank()); b < all.size(); b += step)
-      own.push_back(std::move(all[b]));
-    return own;
-  }
-
   std::vector<QuestionAgreement> compare(const BatchRows& rows,
                                          const BatchRows& model_rows,
                                          const std::atomic<bool>& stop) {

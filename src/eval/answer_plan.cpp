@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <unordered_map>
+#include <utility>
 
 #include "base/error.h"
 
@@ -104,6 +105,17 @@ std::vector<AnswerBatch> plan_batches(const std::vector<AnswerRequest>& requests
     if (!batch.groups.empty()) batches.push_back(std::move(batch));
   }
   return batches;
+}
+
+std::vector<AnswerBatch> batches_of_rank(std::vector<AnswerBatch> all,
+                                         std::int64_t rank,
+                                         std::int64_t ranks) {
+  std::vector<AnswerBatch> own;
+  for (auto i = static_cast<std::size_t>(rank); i < all.size();
+       i += static_cast<std::size_t>(ranks)) {
+    own.push_back(std::move(all[i]));
+  }
+  return own;
 }
 
 }  // namespace vmla

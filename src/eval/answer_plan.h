@@ -37,4 +37,9 @@ std::vector<AnswerBatch> plan_batches(const std::vector<AnswerRequest>& requests
                                       std::int64_t batch_size,
                                       bool share_prefix);
 
+// Those whose number is rank modulo ranks.
+std::vector<AnswerBatch> batches_of_rank(std::vector<AnswerBatch> all,
+                                         std::int64_t rank,
+                                         std::int64_t ranks);
+
 }  // namespace vmla

@@ -7,20 +7,6 @@
 #include "eval/answer_batch.h"
 
 namespace vmla {
-namespace {
-
-std::vector<AnswerBatch> every(std::int64_t step,
-                               std::int64_t first,
-                               std::vector<AnswerBatch> all) {
-  std::vector<AnswerBatch> some;
-  for (auto i = static_cast<std::size_t>(first); i < all.size();
-       i += static_cast<std::size_t>(step)) {
-    some.push_back(std::move(all[i]));
-  }
-  return some;
-}
-
-}  // namespace
 
 AnswerRunner::AnswerRunner(const Vlm& model,
                            const Processor& processor,
@@ -42,13 +28,13 @@ AnswerTimings AnswerRunner::run(const std::vector<AnswerRequest>& requests,
   const c10::InferenceMode guard;
   const Stopwatch watch;
   AnswerTimings timings;
-  const auto batches = every(options_.ranks,
-                             options_.rank,
-                             plan_batches(requests,
-                                          processor_,
-                                          model_.config().image_token_id,
-                                          options_.batch_size,
-                                          options_.share_prefix));
+  const auto batches = batches_of_rank(plan_batches(requests,
+                                                    processor_,
+                                                    model_.config().image_token_id,
+                                                    options_.batch_size,
+                                                    options_.share_prefix),
+                                       options_.rank,
+                                       options_.ranks);
   ImageLoader loader(batches, processor_, options_.workers);
   GeneratorOptions generator_options;
   generator_options.session = options_.session;
