@@ -1,6 +1,7 @@
 #include "base/files.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -73,11 +74,22 @@ void write_file_atomic(const fs::path& path, std::string_view content) {
   }
 }
 
+namespace {
+
+// As Python's expanduser finds it; empty when nobody knows.
+std::string home_directory() {
+  if (const char* home = std::getenv("HOME")) return home;
+  const passwd* user = ::getpwuid(::getuid());
+  return user != nullptr ? user->pw_dir : "";
+}
+
+}  // namespace
+
 fs::path absolute_path(const std::string& path) {
   check(!path.empty(), ErrorKind::Usage, "path: expected a name, got none");
   fs::path p = path;
   if (!path.empty() && path[0] == '~' && (path.size() == 1 || path[1] == '/')) {
-    if (const char* home = std::getenv("HOME")) p = home + path.substr(1);
+    if (const std::string home = home_directory(); !home.empty()) p = home + path.substr(1);
   }
   p = fs::absolute(p).lexically_normal();
   if (!p.has_filename() && p.has_parent_path() && p != p.root_path()) p = p.parent_path();

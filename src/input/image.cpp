@@ -51,6 +51,7 @@ Image decode_image(std::span<const std::byte> bytes, const std::string& subject)
 }
 
 Image load_image(const fs::path& path) {
+  check(!path.empty(), ErrorKind::Usage, "image: expected a file name, got none");
   const std::string content = read_file(path);
   return decode_image(std::as_bytes(std::span(content)), path.string());
 }

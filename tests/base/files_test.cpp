@@ -1,6 +1,7 @@
 #include "base/files.h"
 
 #include <gtest/gtest.h>
+#include <pwd.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -51,6 +52,16 @@ TEST(Files, AbsolutePath) {
   EXPECT_THROW(absolute_path(""), Error);
   EXPECT_EQ(human_bytes(999), "999 B");
   EXPECT_EQ(human_bytes(13'500'000'000ULL), "13.5 GB");
+}
+
+TEST(Files, TheHomeDirectoryIsTheUsersWithoutHOME) {
+  const passwd* user = ::getpwuid(::getuid());
+  if (user == nullptr) GTEST_SKIP() << "a user without an entry";
+  const std::string home = std::getenv("HOME"), expected = std::string(user->pw_dir) + "/x";
+  ::unsetenv("HOME");
+  const fs::path found = absolute_path("~/x");
+  ::setenv("HOME", home.c_str(), 1);
+  EXPECT_EQ(found, expected);
 }
 
 TEST(AtomicDirectory, WithoutCommitNothingIsLeft) {

@@ -117,6 +117,7 @@ TEST(Errors, Images) {
   image(dir.write("empty.jpg", "").string(), {"empty.jpg"});
   image(dir.write("text.jpg", "not an image").string(), {"text.jpg"});
   image(dir.path().string(), {dir.path().string()});
+  expect_generate_error({"--model", kMha, "--image", ""}, ErrorKind::Usage, {"image: expected"});
 }
 
 TEST(Errors, PromptsAndImagesMustMatch) {
