@@ -93,6 +93,14 @@ std::vector<ModelInput> synthetic_prompts(const ModelConfig& config,
                                           std::int64_t tokens) {
   check(batch_size > 0, ErrorKind::Usage, "--batch_size: expected at least 1, got {}", batch_size);
   check(tokens > 0, ErrorKind::Usage, "--prompt_tokens: expected at least 1, got {}", tokens);
+  // Beyond it the ids alone take the machine's memory before anything is measured.
+  constexpr std::int64_t kMostTokens = 1 << 28;
+  check(tokens <= kMostTokens / batch_size,
+        ErrorKind::Usage,
+        "--prompt_tokens: expected at most {} over all rows, got {} times {}",
+        kMostTokens,
+        batch_size,
+        tokens);
   std::mt19937_64 random(42);
   std::vector<ModelInput> prompts(static_cast<std::size_t>(batch_size));
   for (auto& prompt : prompts) {

@@ -79,6 +79,8 @@ TEST(DecodeBench, SyntheticPromptsAreRepeatableAndHoldNoImage) {
   const auto prompts = synthetic_prompts(config, 3, 400);
   ASSERT_EQ(prompts.size(), 3U);
   EXPECT_EQ(synthetic_prompts(config, 3, 400)[2].input_ids, prompts[2].input_ids);
+  EXPECT_THROW(synthetic_prompts(config, 1, 100'000'000'000), Error);
+  EXPECT_THROW(synthetic_prompts(config, 100'000'000, 3), Error);
   EXPECT_NE(prompts[0].input_ids, prompts[1].input_ids);
   for (const auto& prompt : prompts) {
     EXPECT_EQ(prompt.input_ids.size(), 400U);
