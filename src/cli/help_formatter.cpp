@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <sstream>
 #include <vector>
 
@@ -13,10 +14,16 @@ namespace {
 constexpr std::size_t kNameColumn = 28;
 constexpr std::size_t kWidth = 96;
 
+// Characters of UTF-8 text, each as wide as another.
+std::size_t width_of(const std::string& text) {
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
 // "  name   text", the text wrapped and indented.
 std::string entry(const std::string& name, const std::string& text) {
   std::string out = "  " + name;
-  std::size_t column = out.size();
+  std::size_t column = width_of(out);
   const auto to_text_column = [&] {
     if (column + 2 > kNameColumn) {
       out += '\n';
