@@ -8,6 +8,15 @@
 #include "nn/mask.h"
 
 namespace vmla {
+namespace {
+
+// oneDNN, which multiplies 16-bit numbers on the CPU, compiles a kernel for each number of tokens,
+// so a new one at every step. In fp32 that is not so.
+at::Tensor wide(const at::Tensor& x) {
+  return x.is_cpu() && x.element_size() == 2 ? x.to(at::kFloat) : x;
+}
+
+}  // namespace
 
 bool takes_absorbed_path(const AttentionContext& context, bool absorbed_is_cheaper) {
   return context.path == AttentionPath::Absorbed ||
@@ -37,29 +46,21 @@ at::Tensor times_head_weights(const at::Tensor& x, const at::Tensor& weight) {
 }
 
 at::Tensor latent_scores(const at::Tensor& q, const at::Tensor& latents) {
-  // oneDNN copies a batch of transposed 16-bit matrices, but not a single one.
-  if (!q.is_cpu() || q.element_size() != 2) return at::bmm(q, latents.transpose(1, 2));
-  std::vector<at::Tensor> rows;
-  for (std::int64_t b = 0; b < q.size(0); ++b) rows.push_back(at::mm(q[b], latents[b].t()));
-  return at::stack(rows);
+  return at::bmm(wide(q), wide(latents).transpose(1, 2));
 }
 
 at::Tensor head_scores(const at::Tensor& q, const at::Tensor& keys) {
-  const std::int64_t batch = q.size(0), kv_heads = q.size(1), rows = q.size(2), dim = q.size(3);
-  const at::Tensor by_head = keys.permute({0, 2, 3, 1});  // [B, K, X, T]
+  const at::Tensor by_head = wide(keys).permute({0, 2, 3, 1});  // [B, K, X, T]
   if (!q.is_cpu()) return at::matmul(q, by_head);
-  // For few queries a product with many zeros costs less than a copy of 16-bit keys.
-  constexpr std::int64_t kMostRows = 128;
-  if (q.element_size() == 2 && kv_heads * rows <= kMostRows) {
-    const at::Tensor diagonal = at::diag_embed(q.permute({0, 2, 3, 1}), 0, 1, 3)
-                                    .reshape({batch, kv_heads * rows, kv_heads * dim});
-    return latent_scores(diagonal, keys.reshape({batch, -1, kv_heads * dim}))
-        .view({batch, kv_heads, rows, -1});
-  }
   // at::matmul would copy the keys of a batch.
   std::vector<at::Tensor> scores;
-  for (std::int64_t b = 0; b < batch; ++b) scores.push_back(at::bmm(q[b], by_head[b]));
+  for (std::int64_t b = 0; b < q.size(0); ++b) scores.push_back(at::bmm(wide(q[b]), by_head[b]));
   return at::stack(scores);
+}
+
+at::Tensor mix_latents(const at::Tensor& weights, const at::Tensor& latents) {
+  const at::Tensor values = wide(latents);
+  return at::bmm(weights.to(values.scalar_type()), values).to(latents.scalar_type());
 }
 
 at::Tensor absorbed_weights(const at::Tensor& scores,

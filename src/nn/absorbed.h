@@ -25,6 +25,8 @@ at::Tensor times_head_weights(const at::Tensor& x, const at::Tensor& weight);
 at::Tensor latent_scores(const at::Tensor& q, const at::Tensor& latents);
 // q [B, K, M, X] against each key head's own keys [B, T, K, X] -> [B, K, M, T].
 at::Tensor head_scores(const at::Tensor& q, const at::Tensor& keys);
+// weights [B, M, T], fp32, of latents [B, T, C] -> [B, M, C] in the latents' dtype.
+at::Tensor mix_latents(const at::Tensor& weights, const at::Tensor& latents);
 
 // The softmax in fp32 of scaled scores. scores [B, …, T], the rows in by_key_head's order; mask
 // bool [B, 1, S, T] or undefined (causal, no padding) -> of the scores' shape.

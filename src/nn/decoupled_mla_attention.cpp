@@ -137,14 +137,13 @@ at::Tensor DecoupledMlaAttention::absorbed(const PartialRope& rope,
     scores = scores + at::where(is_image, scores_of(image_), scores_of(text_));
   }
   const at::Tensor weights =
-      absorbed_weights(scores, mask, fresh, 1.0 / std::sqrt(static_cast<double>(a.head_dim)))
-          .to(latent.scalar_type());
-  const auto values_of = [&](const Factors& factors, const at::Tensor& own) {   // [B, K, G*S, D]
-    const at::Tensor mixed = at::bmm(own.view({batch, rows, tokens}), latent);  // [B, H*S, C]
+      absorbed_weights(scores, mask, fresh, 1.0 / std::sqrt(static_cast<double>(a.head_dim)));
+  const auto values_of = [&](const Factors& factors, const at::Tensor& own) {  // [B, K, G*S, D]
+    const at::Tensor mixed = mix_latents(own.view({batch, rows, tokens}), latent);  // [B, H*S, C]
     const at::Tensor out =
         times_head_weights(mixed.view({batch, a.kv_heads, rows / a.kv_heads, -1}),
                            factors.up_v.weight.view({a.kv_heads, a.head_dim, -1}).transpose(1, 2));
-    return factors.up_v.has_bias ? out + own.sum(-1, /*keepdim=*/true) *
+    return factors.up_v.has_bias ? out + own.sum(-1, /*keepdim=*/true).to(out.scalar_type()) *
                                              factors.up_v.bias.view({a.kv_heads, 1, a.head_dim})
                                  : out;
   };

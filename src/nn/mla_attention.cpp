@@ -123,17 +123,16 @@ at::Tensor MlaAttention::absorbed(const at::Tensor& q_rope,
     }
   }
   const at::Tensor weights =
-      absorbed_weights(scores, mask, fresh, 1.0 / std::sqrt(static_cast<double>(a.head_dim)))
-          .to(q_rope.scalar_type());
+      absorbed_weights(scores, mask, fresh, 1.0 / std::sqrt(static_cast<double>(a.head_dim)));
   at::Tensor out;  // [B, K, G*S, D]
   if (shape_.low_rank_value()) {
     const at::Tensor mixed =
-        at::bmm(weights.view({batch, a.heads * fresh, tokens}), value);  // [B, H*S, C]
+        mix_latents(weights.view({batch, a.heads * fresh, tokens}), value);  // [B, H*S, C]
     out = times_head_weights(mixed.view({batch, a.kv_heads, group * fresh, -1}),
                              up_v_.weight.view({a.kv_heads, a.head_dim, -1}).transpose(1, 2));
     if (up_v_.has_bias) out = out + up_v_.bias.view({a.kv_heads, 1, a.head_dim});
   } else {
-    out = at::matmul(weights, value.transpose(1, 2));
+    out = at::matmul(weights.to(value.scalar_type()), value.transpose(1, 2));
   }
   return from_key_heads(out, fresh);
 }

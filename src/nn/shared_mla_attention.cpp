@@ -123,9 +123,9 @@ at::Tensor SharedMlaAttention::absorbed(const at::Tensor& q,
       latent_scores(q_latent, latent) +
       latent_scores(by_key_head(q_rope, a.kv_heads).reshape({batch, rows, -1}),
                     k_rope.squeeze(2));  // [B, H*S, T]
-  const at::Tensor weights = absorbed_weights(scores, mask, fresh, scale()).to(q.scalar_type());
+  const at::Tensor weights = absorbed_weights(scores, mask, fresh, scale());
   const at::Tensor mixed =
-      at::bmm(weights, latent).view({batch, a.kv_heads, group * fresh, -1});  // [B, K, G*S, C]
+      mix_latents(weights, latent).view({batch, a.kv_heads, group * fresh, -1});  // [B, K, G*S, C]
   at::Tensor out =
       times_head_weights(mixed, up_v_.weight.view({a.kv_heads, a.head_dim, -1}).transpose(1, 2));
   if (up_v_.has_bias) out = out + up_v_.bias.view({a.kv_heads, 1, a.head_dim});

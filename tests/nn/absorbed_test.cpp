@@ -13,7 +13,7 @@ namespace vmla::test {
 namespace {
 
 // Products of the absorbed paths against at::matmul in fp64, on parts of a longer cache whose rest
-// is NaN. Few rows and many rows take different ways on the CPU.
+// is NaN.
 class AbsorbedProducts : public ::testing::TestWithParam<std::tuple<at::ScalarType, int, int>> {
  protected:
   at::ScalarType dtype() const { return std::get<0>(GetParam()); }
@@ -49,6 +49,16 @@ TEST_P(AbsorbedProducts, LatentScores) {
   const at::Tensor want = at::bmm(q.to(at::kDouble), latents.to(at::kDouble).transpose(1, 2));
   EXPECT_TRUE(close(latent_scores(q, latents), want, tolerance()));
   EXPECT_FALSE(close(latent_scores(q, latents.flip(1)), want, tolerance()));
+}
+
+TEST_P(AbsorbedProducts, MixedLatents) {
+  const at::Tensor weights = random({batch(), 3 * rows(), 9}).to(at::kFloat).softmax(-1);
+  const at::Tensor latents = part_of_cache({batch(), 0, 8});
+  const at::Tensor want = at::bmm(weights.to(at::kDouble), latents.to(at::kDouble));
+  const at::Tensor got = mix_latents(weights, latents);
+  EXPECT_EQ(got.scalar_type(), dtype());
+  EXPECT_TRUE(close(got, want, tolerance()));
+  EXPECT_FALSE(close(mix_latents(weights, latents.flip(1)), want, tolerance()));
 }
 
 TEST_P(AbsorbedProducts, HeadWeights) {
