@@ -49,6 +49,8 @@ void add_demo_command(CLI::App& program) {
   add_value(*verb, "--heal_batch", demo.heal_batch, "N", "samples a step");
   add_value(
       *verb, "--heal_learning_rate", demo.heal_learning_rate, "LR", "learning rate of healing");
+  add_value(
+      *verb, "--fit_steps", demo.fit_steps, "N", "steps of the recipe best's fit of each layer");
   add_value(*verb, "--seed", demo.seed, "N", "seed of the generated data");
   add_switch(*verb, "--overwrite", demo.overwrite, "replace --output_dir");
   add_output_options(*verb, flags->output);

@@ -1,5 +1,7 @@
 #include "demo/html_report.h"
 
+#include <map>
+
 #include "base/chart.h"
 #include "base/html.h"
 #include "base/log.h"
@@ -36,7 +38,14 @@ Chart accuracy_chart(const DemoReport& report) {
     converted.points.emplace_back(bytes, p.accuracy_converted);
     if (p.accuracy_healed) healed.points.emplace_back(bytes, *p.accuracy_healed);
   }
+  std::map<std::string, ChartSeries> recipes;
+  for (const auto& r : report.recipes) {
+    ChartSeries& series = recipes[r.recipe];
+    series.label = "recipe " + r.recipe + ", not healed";
+    series.points.emplace_back(static_cast<double>(r.kv_bytes_per_token), r.accuracy);
+  }
   chart.series = {original, converted, healed};
+  for (const auto& [name, series] : recipes) chart.series.push_back(series);
   std::erase_if(chart.series, [](const ChartSeries& s) { return s.points.empty(); });
   return chart;
 }

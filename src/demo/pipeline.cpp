@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/stopwatch.h"
 #include "bench/memory_probe.h"
+#include "convert/best_conversion.h"
 #include "convert/converter.h"
 #include "convert/rank_2norm.h"
 #include "data/make_dataset.h"
@@ -31,6 +32,9 @@ class Demo {
     for (const auto& budget : budgets()) convert_and_score(budget);
     for (const auto* strategy : {"high", "low", "uniform"}) compare_strategy(strategy);
     sort_strategies();
+    for (const auto& budget : budgets()) {
+      if (budget.heal) convert_by_best(budget);
+    }
     for (auto& point : report_.trade_off) {
       if (heals(point)) heal(point);
     }
@@ -209,6 +213,31 @@ class Demo {
       convert(name, strategy, budget);
       const Scored scored = score(options_.output_dir / name, name, false);
       report_.strategies.push_back({strategy, budget.low_rank, budget.rope_dim, scored.accuracy});
+    });
+  }
+
+  // With the KV bytes of the original's layout at that budget, or a few less.
+  void convert_by_best(const DemoBudget& budget) {
+    const std::int64_t dim =
+        parse_model_config(read_json(options_.model / "config.json"), "config.json").text.head_dim;
+    BestOptions best;
+    best.kv_budget =
+        static_cast<double>(budget.low_rank + budget.rope_dim) / static_cast<double>(2 * dim);
+    const std::string name = fmt::format("best-{:g}", 100 * best.kv_budget);
+    best.model = options_.model;
+    best.output_dir = options_.output_dir / name;
+    best.calibration.data = data() / "train.json";
+    best.calibration.image_root = data() / "images";
+    best.calibration.samples = options_.calibration_samples;
+    best.steps.fit_steps = options_.fit_steps;
+    best.curves = false;  // they take longer than all the rest
+    best.dtype = options_.dtype;
+    best.device = options_.device;
+    timed(fmt::format("convert by recipe best at {:g} % and score", 100 * best.kv_budget), [&] {
+      convert_best(best);
+      const Scored scored = score(best.output_dir, name, true);
+      report_.recipes.push_back({"best", scored.bench.kv_bytes_per_token, scored.accuracy});
+      add_answers(name, scored);
     });
   }
 

@@ -31,7 +31,8 @@ struct DemoOptions {
   std::int64_t heal_steps = 240;
   std::int64_t heal_batch = 8;
   double heal_learning_rate = 3e-4;
-  std::uint64_t seed = 7;  // of data that the shipped model was not trained on
+  std::int64_t fit_steps = 40;  // of the recipe "best", at the budgets that are healed
+  std::uint64_t seed = 7;       // of data that the shipped model was not trained on
   std::vector<DemoBudget>
       budgets;  // empty: about 50, 25 and 12.5 % of the model's KV, the smaller two healed
   std::int64_t strategies_at = 0;   // index into budgets

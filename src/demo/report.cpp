@@ -69,6 +69,13 @@ Json demo_json(const DemoReport& report) {
                           {"rope_dim", s.rope_dim},
                           {"accuracy", s.accuracy}});
   }
+  Json& recipes = json["recipes"] = Json::array();
+  for (const auto& r : report.recipes) {
+    recipes.push_back({{"recipe", r.recipe},
+                       {"kv_bytes_per_token", r.kv_bytes_per_token},
+                       {"kv_reduction", reduction(report, r.kv_bytes_per_token)},
+                       {"accuracy", r.accuracy}});
+  }
   Json& steps = json["steps"] = Json::array();
   for (const auto& [name, seconds] : report.steps)
     steps.push_back({{"name", name}, {"seconds", seconds}});
@@ -109,6 +116,14 @@ std::string demo_text(const DemoReport& report) {
                         report.strategies.front().rope_dim);
     for (const auto& s : report.strategies)
       text += fmt::format("{:>10} {:>6.1f} %\n", s.strategy, s.accuracy);
+  }
+  if (!report.recipes.empty()) text += "\nConverted with calibration data, without healing\n";
+  for (const auto& r : report.recipes) {
+    text += fmt::format("{:>10} {:>12} KV B/token, {:.1f} % saved {:>8.1f} %\n",
+                        r.recipe,
+                        r.kv_bytes_per_token,
+                        reduction(report, r.kv_bytes_per_token),
+                        r.accuracy);
   }
   text += "\nTime\n";
   double total = 0;

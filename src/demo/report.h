@@ -33,6 +33,13 @@ struct DemoStrategy {
   double accuracy = 0.0;
 };
 
+// A conversion by a recipe that calibrates, without healing.
+struct DemoRecipe {
+  std::string recipe;
+  std::int64_t kv_bytes_per_token = 0;
+  double accuracy = 0.0;
+};
+
 // One picture with a question and what each model answered.
 struct DemoSample {
   fs::path image;
@@ -51,6 +58,7 @@ struct DemoReport {
   double blind_accuracy = 0.0;  // of an answerer that never sees the picture
   std::vector<DemoPoint> trade_off;
   std::vector<DemoStrategy> strategies;
+  std::vector<DemoRecipe> recipes;
   std::vector<DemoSample> samples;
   std::vector<std::pair<std::string, double>> steps;  // name, seconds
 };

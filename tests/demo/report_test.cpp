@@ -30,6 +30,7 @@ DemoReport example(const test::TempDir& dir) {
   point.loss_curve = {{1, 2.0}, {2, 1.0}};
   report.trade_off.push_back(point);
   report.strategies = {{"high", 16, 8, 92.0}, {"low", 16, 8, 61.0}};
+  report.recipes = {{"best", 500, 91.5}};
   report.samples = {{dir.write("p.png", {reinterpret_cast<const char*>(png.data()), png.size()}),
                      "Is a < b?",
                      "yes",
@@ -52,14 +53,20 @@ TEST(DemoReport, JsonHasTheAgreedKeys) {
     EXPECT_TRUE(json.at("trade_off")[0].contains(key)) << key;
   }
   EXPECT_EQ(json.at("strategies")[1].at("strategy"), "low");
+  EXPECT_EQ(json.at("recipes")[0].at("kv_reduction"), 87.5);
+  EXPECT_EQ(json.at("recipes")[0].at("accuracy"), 91.5);
   EXPECT_EQ(json.at("steps")[1].at("seconds"), 2.5);
 }
 
 TEST(DemoReport, TextShowsBothTablesAndTheTotal) {
   const test::TempDir dir;
   const std::string text = demo_text(example(dir));
-  for (const char* part :
-       {"blind baseline 33.5 %", "75.0", "90.2", "RoPE strategies at r 16, R 8", "4.0 s  in all"}) {
+  for (const char* part : {"blind baseline 33.5 %",
+                           "75.0",
+                           "90.2",
+                           "RoPE strategies at r 16, R 8",
+                           "      best          500 KV B/token, 87.5 % saved     91.5 %",
+                           "4.0 s  in all"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   }
 }
