@@ -20,8 +20,8 @@ namespace vmla {
 // published
 //              method what fits K's and V's own heads: heads are not rotated into each other
 //
-// "best" and "transmla" are convert_best. Choices whose flags the user gave (named without dashes) stay as they
-// are. Errors: Usage naming the recipes.
+// "best" and "transmla" are convert_best. Choices whose flags the user gave (named without dashes)
+// stay as they are. Errors: Usage naming the recipes.
 void apply_recipe(const std::string& name,
                   const std::set<std::string>& given,
                   ConversionOptions& options);

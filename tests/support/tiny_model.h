@@ -20,7 +20,7 @@ struct TinyShape {
   std::int64_t layers = 2, heads = 4, kv_heads = 4, head_dim = 16, hidden = 64, vocab = 128;
   bool qkv_bias = false;
   std::optional<SvdMethod> mla;  // converted when set
-  bool decoupled = false;           // with Joint: factors by modality
+  bool decoupled = false;        // with Joint: factors by modality
   std::string rope_version = "high";
   std::int64_t rope_dim = 8;
   std::int64_t low_rank = 4;                   // C = low_rank * kv_heads
