@@ -139,6 +139,7 @@ std::string seven_b_commands() {
 vlm-mla download_dataset
 vlm-mla rank --model llava-hf/llava-1.5-7b-hf --dataset data/llava_instruct_150k --image_root data/coco2017/train2017 --output_path ranks.pth
 vlm-mla convert --model llava-hf/llava-1.5-7b-hf --output_dir llava-7b-mla --partial_rope_version 2-norm --qk_tensor_path ranks.pth --rope_dim_for_mla 32 --low_rank 32
+vlm-mla convert --model llava-hf/llava-1.5-7b-hf --output_dir llava-7b-best --recipe best --kv_budget 12.5% --calibration_data data/llava_instruct_150k --image_root data/coco2017/train2017
 vlm-mla train --model_path llava-7b-mla --data_path data/llava_instruct_150k --image_folder data/coco2017/train2017 --output_dir llava-7b-mla-healed
 vlm-mla eval --benchmark vqav2 --model_path llava-7b-mla-healed --questions v2_OpenEnded_mscoco_val2014_questions.json --annotations v2_mscoco_val2014_annotations.json --image_root val2014 --output_dir eval-mla
 vlm-mla bench --baseline_model llava-hf/llava-1.5-7b-hf --mla_model llava-7b-mla-healed --image demo.jpg
