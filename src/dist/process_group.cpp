@@ -5,6 +5,7 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <csignal>
 #include <functional>
 #include <string>
 #include <utility>
@@ -147,6 +148,8 @@ std::unique_ptr<ProcessGroup> connect_processes(const RankLayout& layout,
                                                 std::chrono::seconds timeout) {
   if (layout.world_size == 1) return single_process();
   const int rank = static_cast<int>(layout.rank), size = static_cast<int>(layout.world_size);
+  // Gloo's write to a rank that is gone would end this one without a word.
+  ::signal(SIGPIPE, SIG_IGN);
   // What goes wrong is thrown; c10d would tell it on stderr as well, in pages.
   FLAGS_caffe2_log_level = 3;
   try {

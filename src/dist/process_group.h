@@ -45,8 +45,9 @@ at::Device device_of_rank(at::Device device, const std::string& name, const Rank
 // One process: nothing to do.
 std::unique_ptr<ProcessGroup> single_process();
 
-// Gloo for the CPU, NCCL for CUDA devices. Waits until all ranks are there. Errors: Device (no rank
-// 0 at that address within the timeout), Unsupported (a build without NCCL).
+// Gloo for the CPU, NCCL for CUDA devices. Waits until all ranks are there; with several, SIGPIPE
+// is ignored from then on. Errors: Device (no rank 0 at that address within the timeout),
+// Unsupported (a build without NCCL).
 std::unique_ptr<ProcessGroup> connect_processes(const RankLayout& layout,
                                                 at::Device device,
                                                 std::chrono::seconds timeout);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <map>
 
 #include "base/error.h"
@@ -21,6 +22,13 @@ Environment fake(std::map<std::string, std::string> values) {
     if (it == values.end()) return std::nullopt;
     return it->second;
   };
+}
+
+// Else a rank whose neighbour died ends by SIGPIPE, if it writes before it reads.
+TEST(ProcessGroup, AWriteToADeadRankIsAnError) {
+  const auto before = ::signal(SIGPIPE, SIG_DFL);
+  run_ranks(2, [](ProcessGroup&) {});
+  EXPECT_EQ(::signal(SIGPIPE, before), SIG_IGN);
 }
 
 TEST(RankLayout, AloneWithoutALauncher) {
