@@ -39,7 +39,6 @@ at::Tensor from_key_heads(const at::Tensor& x, std::int64_t queries) {
 
 at::Tensor times_head_weights(const at::Tensor& x, const at::Tensor& weight) {
   const std::int64_t batch = x.size(0), kv_heads = x.size(1), rows = x.size(2);
-  if (batch == 1) return at::bmm(x.squeeze(0), weight).unsqueeze(0);
   return at::bmm(x.transpose(0, 1).reshape({kv_heads, batch * rows, -1}), weight)
       .view({kv_heads, batch, rows, -1})
       .transpose(0, 1);
