@@ -66,15 +66,19 @@ TEST(RankVerb, ByDivergence) {
             std::string::npos);
 }
 
+std::vector<std::string> calibration_arguments(const TempDir& dir) {
+  return {"--calibration_data",
+          kRankData + "/instruct.json",
+          "--image_root",
+          kRankData + "/images",
+          "--calibration_cache",
+          (dir / "cache").string()};
+}
+
 TEST(ConvertVerb, ARecipeAndABudgetAreEnough) {
   const TempDir dir;
   const std::string out = (dir / "out").string();
-  const std::vector<std::string> data{"--calibration_data",
-                                      kRankData + "/instruct.json",
-                                      "--image_root",
-                                      kRankData + "/images",
-                                      "--calibration_cache",
-                                      (dir / "cache").string()};
+  const std::vector<std::string> data = calibration_arguments(dir);
   auto arguments = convert_arguments(out, {"--recipe", "care", "--kv_budget", "50%", "--json"});
   arguments.insert(arguments.end(), data.begin(), data.end());
   arguments.insert(arguments.end(),
@@ -101,12 +105,7 @@ TEST(ConvertVerb, ARecipeAndABudgetAreEnough) {
 TEST(ConvertVerb, Distills) {
   const TempDir dir;
   const std::string out = (dir / "out").string();
-  const std::vector<std::string> data{"--calibration_data",
-                                      kRankData + "/instruct.json",
-                                      "--image_root",
-                                      kRankData + "/images",
-                                      "--calibration_cache",
-                                      (dir / "cache").string()};
+  const std::vector<std::string> data = calibration_arguments(dir);
   const auto convert = [&](const std::vector<std::string>& more, bool with_data = true) {
     auto arguments = convert_arguments(out, more);
     if (with_data) arguments.insert(arguments.end(), data.begin(), data.end());

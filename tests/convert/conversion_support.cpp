@@ -41,6 +41,14 @@ at::Tensor golden_logits(const fs::path& model,
       .squeeze(0);
 }
 
+at::Tensor hidden_by_path(const Vlm& model, AttentionPath path) {
+  DecoderInput input;
+  input.embeddings = model.decoder().embed(at::arange(4, 20).unsqueeze(0));
+  input.positions = at::arange(16).unsqueeze(0);
+  input.path = path;
+  return model.decoder().forward(input);
+}
+
 std::map<std::string, std::string> directory_content(const fs::path& dir) {
   std::map<std::string, std::string> content;
   for (const auto& entry : fs::recursive_directory_iterator(dir)) {

@@ -22,6 +22,8 @@ CalibrationOptions golden_calibration(std::int64_t batch_size);
 at::Tensor golden_logits(const fs::path& model,
                          const std::string& prompt = "one",
                          const LoadOptions& options = {});
+// The last hidden states [1, 16, E] of sixteen text tokens.
+at::Tensor hidden_by_path(const Vlm& model, AttentionPath path);
 // Every file of a directory, by relative path.
 std::map<std::string, std::string> directory_content(const fs::path& dir);
 // Runs body, which must throw an Error of this kind whose message holds text and is one line.

@@ -245,13 +245,8 @@ TEST_P(DistilledLayout, LoadsAndItsPathsAgree) {
   ASSERT_TRUE(report.layers.back().attention.has_value());
   const at::NoGradGuard no_grad;
   const auto model = load_vlm(dir / "out");
-  DecoderInput input;
-  input.embeddings = model->decoder().embed(at::arange(4, 20).unsqueeze(0));
-  input.positions = at::arange(16).unsqueeze(0);
-  input.path = AttentionPath::Expanded;
-  const at::Tensor expanded = model->decoder().forward(input);
-  input.path = AttentionPath::Absorbed;
-  const at::Tensor absorbed = model->decoder().forward(input);
+  const at::Tensor expanded = test::hidden_by_path(*model, AttentionPath::Expanded);
+  const at::Tensor absorbed = test::hidden_by_path(*model, AttentionPath::Absorbed);
   EXPECT_TRUE(test::close(absorbed, expanded, {1e-4, 1e-4}));
   EXPECT_FALSE(same_bits(absorbed, expanded)) << "one path was taken twice";
   const auto source = tensors_of(options.model), made = tensors_of(dir / "out");

@@ -167,13 +167,10 @@ TEST_P(RoropeConversion, KeepsTheBudgetAndItsPathsAgree) {
       EXPECT_EQ(layer.at("rope_frequencies"), ours.at("layers")[0].at("rope_frequencies"));
     const at::NoGradGuard no_grad;
     const auto model = load_vlm(dir / "out");
-    DecoderInput input;
-    input.embeddings = model->decoder().embed(at::arange(4, 20).unsqueeze(0));
-    input.positions = at::arange(16).unsqueeze(0);
-    input.path = AttentionPath::Expanded;
-    const at::Tensor expanded = model->decoder().forward(input);
-    input.path = AttentionPath::Absorbed;
-    EXPECT_TRUE(close(model->decoder().forward(input), expanded, {1e-4, 1e-4})) << budget;
+    const at::Tensor expanded = test::hidden_by_path(*model, AttentionPath::Expanded);
+    EXPECT_TRUE(
+        close(test::hidden_by_path(*model, AttentionPath::Absorbed), expanded, {1e-4, 1e-4}))
+        << budget;
   }
 }
 

@@ -8,17 +8,19 @@
 
 #include <map>
 
+#include "nn/attention_invariants.h"
 #include "nn/mask.h"
 #include "nn/mla_attention.h"
-#include "nn/rope.h"
 #include "support/expect_close.h"
 
 namespace vmla {
 namespace {
 
 using test::close;
+using test::first_positions;
+using test::kHeadDim;
 
-constexpr std::int64_t kHidden = 48, kHeadDim = 12, kTokens = 19;
+constexpr std::int64_t kHidden = 48, kTokens = 19;
 constexpr test::Tolerance kTight{2e-5, 1e-5};
 
 struct Geometry {
@@ -82,18 +84,9 @@ AttentionContext context_for(const at::Tensor& positions,
                              KvCache* cache = nullptr,
                              AttentionPath path = AttentionPath::Expanded,
                              CacheMode mode = CacheMode::Native) {
-  static const RotaryEmbedding rope(kHeadDim, 100.0, 4096, {});
-  AttentionContext context;
-  std::tie(context.cos, context.sin) = rope.cos_sin(positions, at::kFloat);
+  AttentionContext context = test::context_for(positions, cache, path, mode);
   context.image = image;
-  context.cache = cache;
-  context.path = path;
-  context.cache_mode = mode;
   return context;
-}
-
-at::Tensor first_positions(std::int64_t tokens) {
-  return at::arange(tokens, at::kLong).unsqueeze(0);
 }
 
 class DecoupledMla : public ::testing::TestWithParam<Geometry> {
@@ -111,20 +104,7 @@ class DecoupledMla : public ::testing::TestWithParam<Geometry> {
   at::Tensor forward_in_steps(const std::vector<std::int64_t>& pieces,
                               AttentionPath path,
                               CacheMode mode) const {
-    ContiguousCache cache(
-        {attention_->cache_layout(mode)}, 2, at::kFloat, at::kCPU, /*block_tokens=*/8);
-    std::vector<at::Tensor> outputs;
-    std::int64_t at_token = 0;
-    for (const std::int64_t piece : pieces) {
-      cache.poison_unused();
-      const at::Tensor positions = at::arange(at_token, at_token + piece, at::kLong).unsqueeze(0);
-      outputs.push_back(attention_->forward(
-          hidden_.narrow(1, at_token, piece),
-          context_for(positions, image_.narrow(1, at_token, piece), &cache, path, mode)));
-      cache.advance(piece);
-      at_token += piece;
-    }
-    return at::cat(outputs, 1);
+    return test::forward_in_steps(*attention_, hidden_, image_, pieces, path, mode);
   }
   // The joint layer with one modality's factors.
   at::Tensor joint_output(const std::string& factors) {
@@ -205,16 +185,12 @@ TEST_P(DecoupledMla, AbsorbedEqualsExpanded) {
 }
 
 TEST_P(DecoupledMla, StepsThroughTheCacheEqualOneForward) {
-  const std::vector<std::vector<std::int64_t>> splits{
-      {19}, {11, 8}, {10, 1, 1, 1, 1, 1, 1, 1, 1, 1}, std::vector<std::int64_t>(19, 1)};
-  for (const auto path : {AttentionPath::Expanded, AttentionPath::Absorbed, AttentionPath::Auto}) {
-    for (const auto& split : splits) {
-      EXPECT_TRUE(close(forward_in_steps(split, path, CacheMode::Native), reference_, kTight))
-          << split.size() << " steps, path " << static_cast<int>(path);
-    }
-  }
-  EXPECT_TRUE(close(
-      forward_in_steps(splits[2], AttentionPath::Auto, CacheMode::Expanded), reference_, kTight));
+  test::expect_steps_equal_one_forward(
+      [this](const auto& pieces, AttentionPath path, CacheMode mode) {
+        return forward_in_steps(pieces, path, mode);
+      },
+      reference_,
+      kTight);
 }
 
 TEST_P(DecoupledMla, PaddedRowEqualsRowAlone) {

@@ -6,7 +6,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "nn/decoder.h"
+#include "nn/attention_invariants.h"
 #include "nn/mask.h"
 #include "support/expect_close.h"
 
@@ -14,8 +14,10 @@ namespace vmla {
 namespace {
 
 using test::close;
+using test::context_for;
+using test::kHeadDim;
 
-constexpr std::int64_t kHidden = 48, kHeadDim = 12, kRopeDim = 4, kLatent = 10;
+constexpr std::int64_t kHidden = 48, kRopeDim = 4, kLatent = 10;
 
 struct Geometry {
   SvdMethod method;
@@ -75,19 +77,6 @@ std::unique_ptr<MlaAttention> make_attention(const Geometry& g) {
   return attention;
 }
 
-AttentionContext context_for(const at::Tensor& positions,
-                             KvCache* cache,
-                             AttentionPath path,
-                             CacheMode mode) {
-  static const RotaryEmbedding rope(kHeadDim, 100.0, 4096, {});
-  AttentionContext context;
-  std::tie(context.cos, context.sin) = rope.cos_sin(positions, at::kFloat);
-  context.cache = cache;
-  context.path = path;
-  context.cache_mode = mode;
-  return context;
-}
-
 class MlaInvariants : public ::testing::TestWithParam<Geometry> {
  protected:
   void SetUp() override {
@@ -99,25 +88,14 @@ class MlaInvariants : public ::testing::TestWithParam<Geometry> {
     const auto positions = at::arange(kTokens, at::kLong).unsqueeze(0);
     return attention_->forward(hidden_, context_for(positions, nullptr, path, CacheMode::Native));
   }
-  // Feeds the tokens in the given pieces through a cache; poisons unused rows between the steps.
   at::Tensor forward_in_steps(const std::vector<std::int64_t>& pieces,
                               AttentionPath path,
                               CacheMode mode) const {
-    ContiguousCache cache(
-        {attention_->cache_layout(mode)}, 2, at::kFloat, at::kCPU, /*block_tokens=*/8);
-    std::vector<at::Tensor> outputs;
-    std::int64_t at_token = 0;
-    for (const std::int64_t piece : pieces) {
-      cache.poison_unused();
-      const auto positions = at::arange(at_token, at_token + piece, at::kLong).unsqueeze(0);
-      outputs.push_back(attention_->forward(hidden_.narrow(1, at_token, piece),
-                                            context_for(positions, &cache, path, mode)));
-      cache.advance(piece);
-      at_token += piece;
+    const auto check_bytes = [&](const ContiguousCache& cache, std::int64_t tokens) {
       EXPECT_EQ(cache.bytes(),
-                2 * at_token * attention_->cache_layout(mode).elements_per_token() * 4);
-    }
-    return at::cat(outputs, 1);
+                2 * tokens * attention_->cache_layout(mode).elements_per_token() * 4);
+    };
+    return test::forward_in_steps(*attention_, hidden_, {}, pieces, path, mode, check_bytes);
   }
   static constexpr std::int64_t kTokens = 19;
   static constexpr test::Tolerance kTight{2e-5, 1e-5};
@@ -131,16 +109,12 @@ TEST_P(MlaInvariants, AbsorbedEqualsExpanded) {
 }
 
 TEST_P(MlaInvariants, StepsThroughTheCacheEqualOneForward) {
-  const std::vector<std::vector<std::int64_t>> splits{
-      {19}, {11, 8}, {10, 1, 1, 1, 1, 1, 1, 1, 1, 1}, std::vector<std::int64_t>(19, 1)};
-  for (const auto path : {AttentionPath::Expanded, AttentionPath::Absorbed, AttentionPath::Auto}) {
-    for (const auto& split : splits) {
-      EXPECT_TRUE(close(forward_in_steps(split, path, CacheMode::Native), reference_, kTight))
-          << split.size() << " steps, path " << static_cast<int>(path);
-    }
-  }
-  EXPECT_TRUE(close(
-      forward_in_steps(splits[2], AttentionPath::Auto, CacheMode::Expanded), reference_, kTight));
+  test::expect_steps_equal_one_forward(
+      [this](const auto& pieces, AttentionPath path, CacheMode mode) {
+        return forward_in_steps(pieces, path, mode);
+      },
+      reference_,
+      kTight);
 }
 
 TEST_P(MlaInvariants, PaddedRowEqualsRowAlone) {
