@@ -70,6 +70,16 @@ void add_make_data_command(CLI::App& program) {
             data.per_template,
             "N",
             "most questions of one kind for a training image");
+  add_value(*verb,
+            "--text_samples",
+            data.text_samples,
+            "N",
+            "training samples without an image: questions about a scene told in words, and texts");
+  add_value(*verb,
+            "--text_lines",
+            data.text_lines,
+            "N",
+            "also write text.txt: scenes told in words, one a line, of which none is trained on");
   add_value(*verb, "--val_questions", data.val_questions, "N", "questions of a validation image");
   add_value(*verb, "--image_size", data.image_size, "PIXELS", "width and height");
   add_value(*verb, "--seed", data.seed, "N", "the same seed gives the same bytes");

@@ -1,19 +1,17 @@
 #include "data/make_dataset.h"
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
-#include <fstream>
 #include <functional>
-#include <mutex>
 #include <set>
 #include <sstream>
 #include <thread>
 
 #include "base/atomic_directory.h"
 #include "base/progress.h"
+#include "data/dataset_files.h"
 #include "data/question_balance.h"
 #include "data/render.h"
+#include "data/scene_text.h"
 #include "data/train_tokenizer.h"
 #include "data/vqa_image_name.h"
 #include "input/chat_template.h"
@@ -27,65 +25,23 @@ namespace {
 constexpr std::int64_t kBlock = 1024;  // scenes that are in memory at a time
 constexpr int kJpegQuality = 92;
 // Stages draw from streams of their own, so that a change in one leaves the others as they are.
-enum Family : std::uint64_t { kTrainScenes = 1, kTrainTexts = 2, kValScenes = 3, kValTexts = 4 };
-
-void write_file(const fs::path& path, const char* data, std::size_t size) {
-  std::ofstream out(path, std::ios::binary);
-  out.write(data, static_cast<std::streamsize>(size));
-  out.close();
-  check(out.good(), ErrorKind::Io, "{}: writing failed", path.string());
-}
+enum Family : std::uint64_t {
+  kTrainScenes = 1,
+  kTrainTexts = 2,
+  kValScenes = 3,
+  kValTexts = 4,
+  kTextScenes = 5,
+  kTextTexts = 6,
+  kLineScenes = 7,
+  kLineTexts = 8
+};
+constexpr std::int64_t kToldQuestions = 4;  // of a scene that is told with questions and answers
 
 void write_image(const fs::path& path, const Image& image) {
   const std::vector<std::byte> bytes =
       path.extension() == ".png" ? encode_png(image) : encode_jpeg(image, kJpegQuality);
   write_file(path, reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
-
-// act(i) for i in 0 .. count-1; the first error ends it.
-void parallel_for(std::int64_t count,
-                  std::int64_t threads,
-                  const std::function<void(std::int64_t)>& act) {
-  std::atomic<std::int64_t> next{0};
-  std::exception_ptr error;
-  std::mutex mutex;
-  const auto run = [&] {
-    try {
-      for (std::int64_t i = next++; i < count; i = next++) act(i);
-    } catch (...) {
-      const std::lock_guard lock(mutex);
-      if (!error) error = std::current_exception();
-      next = count;
-    }
-  };
-  std::vector<std::thread> pool;
-  for (std::int64_t i = 1; i < std::min(threads, count); ++i) pool.emplace_back(run);
-  run();
-  for (std::thread& thread : pool) thread.join();
-  if (error) std::rethrow_exception(error);
-}
-
-// A JSON list, one entry a line, that is never in memory as a whole.
-class ListWriter {
- public:
-  ListWriter(fs::path path, const std::string& head) : path_(std::move(path)), out_(path_) {
-    out_ << head << "[\n";
-  }
-  void add(const Json& entry) {
-    out_ << (first_ ? "" : ",\n") << entry.dump();
-    first_ = false;
-  }
-  void finish(const std::string& tail) {
-    out_ << "\n]" << tail << "\n";
-    out_.close();
-    check(out_.good(), ErrorKind::Io, "{}: writing failed", path_.string());
-  }
-
- private:
-  fs::path path_;
-  std::ofstream out_;
-  bool first_ = true;
-};
 
 struct Drawn {
   Scene scene;
@@ -108,6 +64,7 @@ class DemoData {
     fs::create_directories(root_ / "images" / "val2014");
     make_train();
     make_val();
+    write_text();
     write_corpus();
     if (options_.tokenizer_vocab_size > 0) {
       train_tokenizer(
@@ -119,20 +76,36 @@ class DemoData {
   }
 
  private:
-  // Scenes and their candidate questions are drawn in parallel, questions chosen one scene after
-  // the other, images drawn in parallel again.
-  void for_each_scene(std::int64_t count,
-                      Family scenes,
-                      const std::function<fs::path(std::int64_t, const Drawn&)>& choose) {
+  Drawn draw(Random& random) const {
+    Drawn out;
+    out.scene = sample_scene(random, options_.image_size);
+    out.candidates = sample_questions(random, out.scene);
+    return out;
+  }
+
+  // Scenes and their candidate questions are drawn in parallel, block by block; they are used one
+  // after the other.
+  void for_each_block(
+      std::int64_t count,
+      Family scenes,
+      const std::function<void(std::int64_t begin, const std::vector<Drawn>&)>& use) const {
     for (std::int64_t begin = 0; begin < count; begin += kBlock) {
       const std::int64_t size = std::min(kBlock, count - begin);
       std::vector<Drawn> drawn(static_cast<std::size_t>(size));
       parallel_for(size, threads_, [&](std::int64_t i) {
         Random random(options_.seed, scenes, static_cast<std::uint64_t>(begin + i));
-        Drawn& one = drawn[static_cast<std::size_t>(i)];
-        one.scene = sample_scene(random, options_.image_size);
-        one.candidates = sample_questions(random, one.scene);
+        drawn[static_cast<std::size_t>(i)] = draw(random);
       });
+      use(begin, drawn);
+    }
+  }
+
+  // Questions are chosen one scene after the other, images drawn in parallel again.
+  void for_each_scene(std::int64_t count,
+                      Family scenes,
+                      const std::function<fs::path(std::int64_t, const Drawn&)>& choose) {
+    for_each_block(count, scenes, [&](std::int64_t begin, const std::vector<Drawn>& drawn) {
+      const auto size = static_cast<std::int64_t>(drawn.size());
       std::vector<fs::path> paths;
       for (std::int64_t i = 0; i < size; ++i) {
         paths.push_back(choose(begin + i, drawn[static_cast<std::size_t>(i)]));
@@ -142,11 +115,17 @@ class DemoData {
         write_image(paths[at], render_scene(drawn[at].scene));
       });
       progress_.advance(size);
-    }
+    });
   }
 
-  const std::string& answer_of(const SceneQuestion& question) const {
-    return question_templates()[question.form].answers[question.answer];
+  // Texts are cheap, so nothing but the scenes is drawn in parallel.
+  void for_each_text(std::int64_t count,
+                     Family scenes,
+                     const std::function<void(std::int64_t, const Drawn&)>& use) const {
+    for_each_block(count, scenes, [&](std::int64_t begin, const std::vector<Drawn>& drawn) {
+      for (std::size_t i = 0; i < drawn.size(); ++i)
+        use(begin + static_cast<std::int64_t>(i), drawn[i]);
+    });
   }
 
   void add_text(const std::string& text) {
@@ -156,12 +135,14 @@ class DemoData {
     }
   }
 
+  // image: empty for none.
   Json sample(const std::string& id, const std::string& image, const Json& conversations) {
     ++train_samples_;
     for (std::size_t i = 0; i + 1 < conversations.size(); i += 2) {
       add_text("USER: " + conversations[i]["value"].get<std::string>() +
                " ASSISTANT: " + conversations[i + 1]["value"].get<std::string>());
     }
+    if (image.empty()) return {{"id", id}, {"conversations", conversations}};
     return {{"id", id}, {"image", image}, {"conversations", conversations}};
   }
 
@@ -207,7 +188,51 @@ class DemoData {
       }
       return root_ / "images" / image;
     });
+    make_texts(list);
     list.finish("");
+  }
+
+  std::string paragraph(Random& random, const Drawn& drawn, QuestionBalance& balance) const {
+    return scene_paragraph(drawn.scene, balance.choose(random, drawn.candidates, kToldQuestions));
+  }
+
+  void make_texts(ListWriter& list) {
+    QuestionBalance asked(options_.emphasis, options_.per_template), told;
+    for_each_text(options_.text_samples, kTextScenes, [&](std::int64_t index, const Drawn& drawn) {
+      Random random(options_.seed, kTextTexts, static_cast<std::uint64_t>(index));
+      const std::string id = fmt::format("text_{:06d}", index);
+      Json turns = Json::array();
+      const auto add = [&](const std::string& question, const std::string& answer) {
+        turns.push_back({{"from", "human"}, {"value", question}});
+        turns.push_back({{"from", "gpt"}, {"value", answer}});
+      };
+      if (!random.chance(25)) {
+        for (const SceneQuestion& question :
+             asked.choose(random, drawn.candidates, options_.turns)) {
+          add(turns.empty() ? describe_both_ways(drawn.scene) + "\n" + question.text
+                            : question.text,
+              answer_of(question));
+        }
+      }
+      if (turns.empty()) {
+        std::string text = paragraph(random, drawn, told);
+        for (std::int64_t more = random.below(3); more > 0; --more)
+          text += "\n" + paragraph(random, draw(random), told);
+        add("Describe many objects.", text);
+      }
+      list.add(sample(id, "", turns));
+    });
+  }
+
+  void write_text() const {
+    if (options_.text_lines == 0) return;
+    QuestionBalance told;
+    std::string text;
+    for_each_text(options_.text_lines, kLineScenes, [&](std::int64_t index, const Drawn& drawn) {
+      Random random(options_.seed, kLineTexts, static_cast<std::uint64_t>(index));
+      text += paragraph(random, drawn, told) + "\n";
+    });
+    write_file(root_ / "text.txt", text.data(), text.size());
   }
 
   Json annotation(const SceneQuestion& question, std::int64_t image_id, std::int64_t id) const {
@@ -301,7 +326,8 @@ class DemoData {
               {"samples", train_samples_},
               {"questions", train_questions_},
               {"question_texts", train_.by_text().size()},
-              {"captions", captions_}}},
+              {"captions", captions_},
+              {"texts", options_.text_samples}}},
             {"val", {{"images", options_.val}, {"questions", val_questions_.size()}}},
             {"words", words.size()},
             {"blind_baseline", blind},
@@ -330,6 +356,11 @@ Json make_demo_data(const DemoDataOptions& options) {
         ErrorKind::Usage,
         "per_template: expected at least 1, got {}",
         options.per_template);
+  check(options.text_samples >= 0 && options.text_lines >= 0,
+        ErrorKind::Usage,
+        "make_data: expected at least 0, got text_samples {}, text_lines {}",
+        options.text_samples,
+        options.text_lines);
   check(options.turns >= 1 && options.val_questions >= 1,
         ErrorKind::Usage,
         "make_data: expected at least one question an image, got turns {}, val_questions {}",

@@ -23,6 +23,8 @@ struct DemoDataOptions {
   // In training, see QuestionBalance.
   std::map<std::string, std::int64_t> emphasis;
   std::int64_t per_template = 1;
+  std::int64_t text_samples = 0;  // training samples without an image
+  std::int64_t text_lines = 0;    // of text.txt
   bool overwrite = false;
 };
 
@@ -30,7 +32,11 @@ struct DemoDataOptions {
 extern const char* const kShortAnswerPrompt;
 
 // Writes below output_dir:
-//   train.json                               LLaVA-Instruct; images relative to images/
+//   train.json                               LLaVA-Instruct; images relative to images/; behind all
+//                                            others text_samples without "image": three in four ask
+//                                            about a scene told in words, one in four is to be told
+//   text.txt                                 with text_lines > 0: scenes told in words, one a line,
+//                                            none of which is in train.json
 //   v2_OpenEnded_mscoco_val2014_questions.json, v2_mscoco_val2014_annotations.json
 //   images/train/000000.jpg, 000001.png, …   images/val2014/COCO_val2014_000000000001.jpg, …
 //   corpus.txt                               every text once, for training a tokenizer

@@ -323,6 +323,10 @@ const std::vector<QuestionTemplate>& question_templates() {
   return templates;
 }
 
+const std::string& answer_of(const SceneQuestion& question) {
+  return question_templates()[question.form].answers[question.answer];
+}
+
 std::vector<SceneQuestion> sample_questions(Random& random, const Scene& scene) {
   std::vector<SceneQuestion> questions;
   std::unordered_set<std::string> seen;

@@ -28,6 +28,7 @@ struct SceneQuestion {
   std::string text;
   std::size_t answer = 0;  // index into its answers
 };
+const std::string& answer_of(const SceneQuestion& question);
 
 // Different questions, grouped by template in the order of question_templates(); none of a template
 // that the scene has no use for.
