@@ -123,6 +123,9 @@ StepProfile profile_steps(const Vlm& model,
 std::string kernel_label(const std::string& name, std::size_t width) {
   const std::string returns = "void ";
   std::string label = name.rfind(returns, 0) == 0 ? name.substr(returns.size()) : name;
+  const std::string unnamed = "(anonymous namespace)::";
+  for (std::size_t at = label.find(unnamed); at != std::string::npos; at = label.find(unnamed, at))
+    label.erase(at, unnamed.size());
   std::size_t depth = 0;
   for (std::size_t i = 0; i < label.size(); ++i) {
     if (label[i] == '<') ++depth;

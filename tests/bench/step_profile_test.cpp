@@ -56,6 +56,8 @@ TEST(StepProfile, RefusesNoSteps) {
 TEST(StepProfile, LabelsAreShort) {
   EXPECT_EQ(kernel_label("void vmla::gemv<half, 4>(half const*, int)", 40), "vmla::gemv<half, 4>");
   EXPECT_EQ(kernel_label("void f<g(int)>(int)", 40), "f<g(int)>");
+  EXPECT_EQ(kernel_label("void vmla::(anonymous namespace)::f<(anonymous namespace)::T>(int)", 40),
+            "vmla::f<T>");
   EXPECT_EQ(kernel_label("aten::mm", 40), "aten::mm");
   EXPECT_EQ(kernel_label("abcdefgh", 5), "abcd…");
 }
