@@ -10,6 +10,7 @@
 
 #include "engine/sampler.h"
 #include "engine/text_stream.h"
+#include "engine/token_reader.h"
 
 namespace vmla {
 namespace {
@@ -127,6 +128,11 @@ class Rows {
   const GenerationHooks& hooks_;
 };
 
+// KvCache::bytes() as if the last `unread` tokens of each row were not there.
+std::int64_t cache_bytes(Session& session, std::int64_t unread) {
+  return session.cache().bytes() / session.length() * (session.length() - unread);
+}
+
 }  // namespace
 
 const char* finish_reason_name(FinishReason reason) {
@@ -192,9 +198,19 @@ GenerationResult Generator::decode(Session& session,
   for (const auto& ids : prompt_ids) timings.prompt_tokens += static_cast<std::int64_t>(ids.size());
   Rows rows(prompt_ids.size(), tokenizer_, options, options_.end_ids, hooks);
   Sampler sampler(options, prompt_ids, logits.size(1), logits.device());
+  const bool launches_ahead = options_.launch_ahead.value_or(model_.device().is_cuda());
+  const auto next_tokens = [&](const at::Tensor& tokens) {
+    return sampler.next(session.step(tokens));
+  };
+  TokenReader reader;
+  at::Tensor tokens = sampler.next(logits);
   for (std::int64_t made = 1;; ++made) {
-    at::Tensor tokens = sampler.next(logits);
-    const std::int64_t taken = rows.take(tokens.cpu());  // waits for the device
+    reader.start(tokens);
+    // The first token is waited for at once: somebody is looking at the screen. Rows that turn out
+    // to have ended take part in a step launched ahead, which changes nothing for the others.
+    const bool ahead = launches_ahead && made > 1 && made < options.max_new_tokens;
+    if (ahead) tokens = next_tokens(tokens);
+    const std::int64_t taken = rows.take(reader.wait());
     timings.output_tokens += taken;
     if (made == 1) {
       timings.first_token_seconds = watch.seconds();
@@ -203,15 +219,18 @@ GenerationResult Generator::decode(Session& session,
     }
     if (hooks.cancel != nullptr && hooks.cancel->load()) rows.finish_all(FinishReason::Cancelled);
     if (made == options.max_new_tokens) rows.finish_all(FinishReason::Length);
-    if (rows.all_finished()) break;
+    if (rows.all_finished()) {
+      if (ahead) session.truncate(session.length() - 1);
+      break;
+    }
     if (const auto places = rows.drop_finished(); !places.empty()) {
-      result.kv_cache_bytes = std::max(result.kv_cache_bytes, session.cache().bytes());
+      result.kv_cache_bytes = std::max(result.kv_cache_bytes, cache_bytes(session, ahead ? 1 : 0));
       const at::Tensor index = at::tensor(places, at::kLong).to(model_.device());
       session.select_rows(index);
       sampler.select_rows(index);
       tokens = tokens.index_select(0, index);
     }
-    logits = session.step(tokens);
+    if (!ahead) tokens = next_tokens(tokens);
   }
   timings.decode_seconds = watch.seconds() - timings.first_token_seconds;
   result.completions = rows.release();

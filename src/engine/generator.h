@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,7 +47,7 @@ struct GenerationResult {
 struct GenerationHooks {
   // Whenever text of a row becomes final; never empty.
   std::function<void(std::int64_t row, const std::string& text)> on_text;
-  const std::atomic<bool>* cancel = nullptr;  // looked at after each step
+  const std::atomic<bool>* cancel = nullptr;  // looked at after each token
 };
 
 enum class PaddingSide { Left, Right };
@@ -55,6 +56,9 @@ struct GeneratorOptions {
   SessionOptions session;
   std::vector<std::int64_t> end_ids;
   PaddingSide padding = PaddingSide::Left;
+  // The device starts a step before the host has read the tokens that it starts from, so that
+  // neither waits for the other; what comes out is the same. Absent: on a GPU.
+  std::optional<bool> launch_ahead;
 };
 
 // Holds no state between calls. The model and the tokenizer must outlive it.
@@ -69,7 +73,8 @@ class Generator {
                             const GenerationOptions& options,
                             const GenerationHooks& hooks = {}) const;
 
-  // The loop alone, from a session that has seen the prompts; rows that end leave the session.
+  // The loop alone, from a session that has seen the prompts; rows that end leave the session,
+  // which at the end holds all tokens but the last.
   // logits fp32 [B, V] of the prompts' last tokens; prompt_ids: what the repetition penalty counts;
   // watch: running since the prompts came.
   GenerationResult decode(Session& session,

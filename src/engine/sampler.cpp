@@ -84,16 +84,19 @@ void Sampler::select_rows(const at::Tensor& index) {
   random_ = std::move(kept);
 }
 
-// On the logits' device: only one random number a row goes there, and nothing comes back.
+// On the logits' device: only one random number a row goes there, through pinned memory, and
+// nothing comes back, so that the host does not wait.
 at::Tensor Sampler::draw(const at::Tensor& logits) {
   const at::Tensor weights = warp_logits(logits, options_).softmax(-1).to(at::kDouble);
   const at::Tensor sums = weights.cumsum(-1);  // [B, V]
   const std::int64_t rows = weights.size(0), vocab = weights.size(1);
-  at::Tensor uniforms = at::empty({rows, 1}, at::kDouble);
+  at::Tensor uniforms =
+      at::empty({rows, 1}, at::TensorOptions().dtype(at::kDouble).pinned_memory(weights.is_cuda()));
   for (std::int64_t row = 0; row < rows; ++row) {
     uniforms.mutable_data_ptr<double>()[row] = uniform(random_[static_cast<std::size_t>(row)]);
   }
-  const at::Tensor target = uniforms.to(weights.device()) * sums.slice(-1, vocab - 1);
+  const at::Tensor target =
+      uniforms.to(weights.device(), /*non_blocking=*/true) * sums.slice(-1, vocab - 1);
   // The first whose sum exceeds the target has a weight above 0. Rounding may leave none: then the
   // last that may be drawn.
   const at::Tensor found = at::searchsorted(sums, target, /*out_int32=*/false, /*right=*/true);
