@@ -78,7 +78,7 @@ void set_transmla(const ConvertOptions& options, BestOptions& out) {
           "--{}: expected another recipe than transmla",
           flag);
   }
-  out.steps.rorope = true;
+  out.recipe = LayerRecipe::Transmla;
   out.curves = false;
   if (options.given.count("fit_steps") == 0) out.steps.fit_steps = 0;
   if (options.given.count("refit_output") == 0) out.steps.refit_output = false;

@@ -20,6 +20,7 @@ struct BestOptions {
   double kv_budget = 0.25;  // numbers a token, as a share of the source's
   CalibrationOptions calibration;
   CalibrationOptions report_data;  // held out; the report then compares the two models on it
+  LayerRecipe recipe = LayerRecipe::Best;
   RecipeSteps steps;
   DistillOptions distillation;  // as ConversionOptions'
   bool curves = true;           // spread the budget over layers by measured curves

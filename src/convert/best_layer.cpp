@@ -5,8 +5,6 @@
 #include <algorithm>
 
 #include "convert/per_head_layer.h"
-#include "convert/rorope_layer.h"
-#include "convert/shared_layer.h"
 #include "nn/mla_attention.h"
 #include "nn/shared_mla_attention.h"
 
@@ -23,29 +21,32 @@ AttentionMoments observe_layer(DecoderLayer& layer,
   return observer.finish();
 }
 
+ConvertedAttention runnable(const SharedLayer& layer, const SourceAttention& source) {
+  ConvertedAttention out;
+  out.attention = std::make_unique<SharedMlaAttention>(layer.shape, layer.frequencies);
+  set_weights(*out.attention, layer.weights, source.q.scalar_type(), source.q.device());
+  const at::Tensor frequencies = layer.frequencies.cpu().contiguous();
+  const auto* first = frequencies.const_data_ptr<std::int64_t>();
+  const std::int64_t components = frequencies.size(0), latent = layer.shape.latent_dim;
+  out.shared = {{first, first + components}, latent};
+  out.chosen = {2 * components, latent, layer.lost.rope, layer.lost.latent, 0.0, 0.0};
+  return out;
+}
+
 ConvertedAttention make_layer(const SourceAttention& source,
                               const AttentionMoments& moments,
                               const RecipeSteps& steps,
                               const LayerWidths& widths) {
+  if (steps.layout == RopeLayout::Shared) {
+    return runnable(SharedLayerFactory(source, moments, steps).make(widths.rope, widths.latent),
+                    source);
+  }
   ConvertedAttention out;
   const at::Device device = source.q.device();
-  const at::ScalarType dtype = source.q.scalar_type();
-  if (steps.layout == RopeLayout::Shared) {
-    const SharedLayer layer =
-        steps.rorope ? make_rorope_layer(source, moments.inputs, widths.rope, widths.latent)
-                     : SharedLayerFactory(source, moments, steps).make(widths.rope, widths.latent);
-    out.attention = std::make_unique<SharedMlaAttention>(layer.shape, layer.frequencies);
-    set_weights(*out.attention, layer.weights, dtype, device);
-    const at::Tensor frequencies = layer.frequencies.cpu().contiguous();
-    const auto* first = frequencies.const_data_ptr<std::int64_t>();
-    out.shared = {{first, first + frequencies.size(0)}, widths.latent};
-    out.chosen = {2 * widths.rope, widths.latent, layer.lost.rope, layer.lost.latent, 0.0, 0.0};
-    return out;
-  }
   const PerHeadLayer layer =
       PerHeadLayerFactory(source, moments, steps).make(widths.rope, widths.latent);
   out.attention = std::make_unique<MlaAttention>(layer.shape, layer.kept.to(device));
-  set_weights(*out.attention, layer.weights, dtype, device);
+  set_weights(*out.attention, layer.weights, source.q.scalar_type(), device);
   out.kept = layer.kept;
   out.chosen = {widths.rope * source.shape.kv_heads,
                 widths.latent,

@@ -12,6 +12,7 @@
 #include "convert/layer_fit.h"
 #include "convert/recipe_steps.h"
 #include "convert/report.h"
+#include "convert/shared_layer.h"
 #include "model/mla_config.h"
 
 namespace vmla {
@@ -35,6 +36,8 @@ AttentionMoments observe_layer(DecoderLayer& layer,
                                const ModelConfig& config,
                                const CalibrationStream& stream);
 
+// In the type and on the device of source.
+ConvertedAttention runnable(const SharedLayer& layer, const SourceAttention& source);
 // Closed forms only.
 ConvertedAttention make_layer(const SourceAttention& source,
                               const AttentionMoments& moments,

@@ -37,14 +37,12 @@ CalibrationModel::CalibrationModel(const Checkpoint& checkpoint,
 }
 
 void CalibrationModel::load(const std::string& prefix) {
+  ParameterList missing;
   for (const NamedParameter& parameter : vlm_->parameters()) {
-    if (!starts_with(parameter.name, prefix) || parameter.tensor->defined()) continue;
-    *parameter.tensor = checkpoint_.tensor(parameter.name)
-                            .to(at::TensorOptions().dtype(vlm_->dtype()).device(vlm_->device()),
-                                /*non_blocking=*/false,
-                                /*copy=*/true);
-    checkpoint_.forget(parameter.name);
+    if (starts_with(parameter.name, prefix) && !parameter.tensor->defined())
+      missing.push_back(parameter);
   }
+  read_weights(checkpoint_, missing, vlm_->dtype(), vlm_->device());
 }
 
 void CalibrationModel::release(const std::string& prefix) {

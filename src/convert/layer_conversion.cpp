@@ -46,7 +46,7 @@ class Builder {
   }
   // matrix [m, E]; root as in FactorMetric.
   Factors factorized(const at::Tensor& matrix, std::int64_t rank, const at::Tensor& root) {
-    const at::Tensor m = matrix.to(device_, at::kDouble);
+    const at::Tensor m = matrix.to(device_).to(at::kDouble);  // widened where it is cheap
     if (root.defined()) {
       WhitenedFactors whitened = factorize_whitened(m, root, rank);
       const double energy = m.mm(root).square().sum().item<double>();

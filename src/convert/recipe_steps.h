@@ -15,10 +15,11 @@ RopeLayout parse_rope_layout(const std::string& name);  // Errors: ErrorKind::Us
 enum class LatentMetric { Svd, Whitened, Attention };
 LatentMetric parse_latent_metric(const std::string& name);  // Errors: ErrorKind::Usage
 
+// best, or TransMLA's rotation of heads and latent (rorope_layer.h), of whose steps refit_output,
+// sequential and fit_steps hold; its layout is "shared".
+enum class LayerRecipe { Best, Transmla };
+
 struct RecipeSteps {
-  // The recipe "transmla": its rotation of heads and its latent (rorope_layer.h) instead of this
-  // one's closed forms; of what follows refit_output, sequential and fit_steps hold.
-  bool rorope = false;
   RopeLayout layout = RopeLayout::Shared;
   LatentMetric metric = LatentMetric::Attention;
   bool logit_metric = true;  // weigh heads by kappa; else all alike

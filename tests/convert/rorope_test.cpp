@@ -134,7 +134,7 @@ class RoropeConversion : public ::testing::TestWithParam<const char*> {
     out.calibration = test::golden_calibration(4);
     out.kv_budget = budget;
     out.curves = false;
-    out.steps.rorope = true;
+    out.recipe = LayerRecipe::Transmla;
     out.steps.fit_steps = 0;
     out.steps.refit_output = out.steps.sequential = false;
     return out;

@@ -1,0 +1,58 @@
+// The recipe best in the layout "shared": a budget for each layer, split into rope key and latent.
+#include <vector>
+
+#include "convert/layer_curves.h"
+#include "convert/layer_method.h"
+
+namespace vmla {
+namespace {
+
+class SharedMethod : public LayerMethod {
+ public:
+  explicit SharedMethod(const MethodInput& input) : input_(input), options_(input.options) {}
+
+  std::int64_t least_budget() const override { return 3; }  // a pair and a latent number
+
+  void choose_widths(CalibrationModel& model, const CalibrationStream& source) override {
+    const std::int64_t mean = input_.mean();
+    budgets_.assign(static_cast<std::size_t>(model.layers()), mean);
+    if (!options_.curves || mean == input_.full() || model.layers() == 1) return;
+    CurveOptions curves;
+    curves.steps = options_.steps;
+    curves.mean_budget = mean;
+    curves.cancel = options_.cancel;
+    const std::vector<LayerCurve> measured = measure_curves(model, source, curves);
+    if (input_.is_cancelled()) return;
+    const double floor_share = options_.floor_share > 0    ? options_.floor_share
+                               : options_.kv_budget < 0.15 ? 0.75
+                                                           : 0.5;
+    budgets_ = allocate_budget(measured, mean * model.layers(), floor_share, input_.full());
+  }
+
+  AttentionMoments observe(DecoderLayer& layer, const CalibrationStream& stream) const override {
+    return observe_layer(layer, input_.config, stream);
+  }
+
+  ConvertedAttention make(std::int64_t index,
+                          const SourceAttention& source,
+                          const AttentionMoments& moments) const override {
+    const std::int64_t budget = budgets_[static_cast<std::size_t>(index)];
+    return make_layer(
+        source, moments, options_.steps, split_budget(source, moments, options_.steps, budget));
+  }
+
+  Json recipe_json() const override { return best_recipe_json(options_); }
+
+ private:
+  const MethodInput input_;
+  const BestOptions& options_;
+  std::vector<std::int64_t> budgets_;
+};
+
+}  // namespace
+
+std::unique_ptr<LayerMethod> make_shared_method(const MethodInput& input) {
+  return std::make_unique<SharedMethod>(input);
+}
+
+}  // namespace vmla
