@@ -71,7 +71,8 @@ void add_model_flags(CLI::App& verb, TrainVerbOptions& o) {
             "--init",
             o.init,
             "NAME",
-            "pretrained, or random: weights drawn from --seed, only config and tokenizer are read");
+            "pretrained; random: weights drawn from --seed, only config and tokenizer are read; "
+            "tower: the same, but the vision tower is read, too");
   add_value(verb, "--device", o.model.device, "NAME", "auto, cpu, cuda or cuda:N");
   add_switch(verb,
              "--local_files_only",
@@ -127,11 +128,12 @@ void run_train(TrainVerbOptions& o) {
         "--master_weights: expected fp32 or none, got {}",
         o.master_weights);
   training.master_weights = o.master_weights == "fp32";
-  check(o.init == "pretrained" || o.init == "random",
+  check(o.init == "pretrained" || o.init == "random" || o.init == "tower",
         ErrorKind::Usage,
-        "--init: expected pretrained or random, got {}",
+        "--init: expected pretrained, random or tower, got {}",
         o.init);
-  training.random_init = o.init == "random";
+  training.random_init = o.init != "pretrained";
+  training.keep_tower = o.init == "tower";
   if (o.conversation != "auto") training.conversation = parse_chat_style(o.conversation);
   check_training_options(training);
   if (o.ranks.started_ranks()) return;

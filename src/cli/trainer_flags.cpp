@@ -44,7 +44,7 @@ void TrainerFlags::add_loop_flags(CLI::App& verb, TrainingOptions& o) {
              "--gradient_checkpointing",
              o.gradient_checkpointing,
              "compute a layer's activations again in backward instead of keeping them");
-  add_value(verb, "--seed", o.seed, "N", "order of the data, and --init random");
+  add_value(verb, "--seed", o.seed, "N", "order of the data, and weights that are drawn");
   add_value(verb, "--data_seed", data_seed_, "N", "order of the data alone");
   add_switch(verb,
              "--full_determinism",

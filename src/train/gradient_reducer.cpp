@@ -40,7 +40,6 @@ GradientReducer::~GradientReducer() {
 
 void GradientReducer::begin_window() {
   for (std::size_t b = 0; b < buckets_.size(); ++b) {
-    buckets_[b].gradients.zero_();
     inboxes_[b].written.assign(inboxes_[b].views.size(), false);
   }
 }
@@ -99,6 +98,9 @@ void GradientReducer::finish_window() {
   for (Inbox& inbox : inboxes_) {
     add_up(inbox);
     inbox.missing = 0;
+    for (std::size_t s = 0; s < inbox.views.size(); ++s) {
+      if (!inbox.written[s]) inbox.views[s].zero_();
+    }
   }
   start_complete_buckets();
   for (const auto& collective : under_way_) collective->wait();

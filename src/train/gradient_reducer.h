@@ -22,9 +22,10 @@ class GradientReducer {
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
 
-  void begin_window();             // all gradients become zero
+  void begin_window();             // the gradients of the one before count no more
   void begin_backward(bool last);  // last: what is complete from now on may be sent
-  void finish_window();            // sends the rest, waits for all
+  // Sends the rest, waits for all; what no backward has reached is zero.
+  void finish_window();
 
  private:
   struct Watch;

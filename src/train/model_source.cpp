@@ -55,6 +55,23 @@ ModelSource::ModelSource(const TrainingOptions& options)
   rope_dims_ = rope_dims_of_random(model_, subject);
   if (!model_.dtype.empty()) random_dtype_ = parse_dtype(model_.dtype);
   random_ = random_weights(family.tensor_specs(model_), model_, config_, options.seed);
+  if (options.keep_tower) read_tower();
+}
+
+void ModelSource::read_tower() {
+  const Checkpoint trained = Checkpoint::open(dir_);
+  for (auto& [name, tensor] : random_) {
+    if (!name.starts_with("vision_tower.")) continue;
+    at::Tensor read = trained.tensor(name).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+    check(read.sizes() == tensor.sizes(),
+          ErrorKind::Checkpoint,
+          "{}: {}: expected shape {}, got {}",
+          dir_.string(),
+          name,
+          fmt::join(tensor.sizes(), "x"),
+          fmt::join(read.sizes(), "x"));
+    tensor = std::move(read);
+  }
 }
 
 std::unique_ptr<Vlm> ModelSource::load(at::Device device, at::ScalarType dtype) const {

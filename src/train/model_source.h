@@ -19,8 +19,9 @@ namespace vmla {
 
 class ModelSource {
  public:
-  // Reads options.model_path; with random_init only config.json is needed there, and weights are
-  // drawn. Errors: as load_vlm; Unsupported for a random model whose selection needs ranks.
+  // Reads options.model_path; with random_init only config.json is needed there (with keep_tower
+  // the tower's tensors, too; others are not looked at), and weights are drawn. Errors: as
+  // load_vlm; Unsupported for a random model whose selection needs ranks.
   explicit ModelSource(const TrainingOptions& options);
 
   std::unique_ptr<Vlm> load(at::Device device, at::ScalarType dtype) const;
@@ -38,6 +39,7 @@ class ModelSource {
   void write_files(const fs::path& dir, const fs::path& final_dir) const;
 
  private:
+  void read_tower();                              // into random_
   std::vector<std::string> stored_names() const;  // canonical ones
   // The rank file's name; empty when the model needs none.
   std::string write_ranks(const fs::path& dir) const;

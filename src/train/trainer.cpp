@@ -30,6 +30,7 @@ Json TrainingReport::json() const {
   json["seconds"] = seconds;
   json["tokens_per_second"] = tokens_per_second;
   json["data_seconds"] = data_seconds;
+  json["data_share"] = data_share();
   json["samples_left_out"] = all_problems;
   Json list = Json::array();
   for (const SampleProblem& problem : problems) {
@@ -142,6 +143,7 @@ TrainingReport Trainer::run(const std::optional<fs::path>& resume) {
                     {"train_samples_per_second", rounded(samples / report.seconds, 3)},
                     {"train_steps_per_second",
                      rounded(static_cast<double>(plan_.max_steps) / report.seconds, 3)},
+                    {"train_data_share", rounded(report.data_share(), 4)},
                     {"train_loss", report.loss}},
                    run_.epoch,
                    run_.global_step);

@@ -48,6 +48,8 @@ struct TrainingReport {
   std::vector<SampleProblem> problems;  // of this rank
   std::int64_t all_problems = 0;        // of all ranks
 
+  // Of the time, waiting for the loader.
+  double data_share() const { return seconds > 0 ? data_seconds / seconds : 0.0; }
   Json json() const;
 };
 

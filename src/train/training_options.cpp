@@ -60,7 +60,7 @@ void check_training_options(const TrainingOptions& o) {
 Json training_arguments(const TrainingOptions& o) {
   Json json = Json::object();
   json["model_path"] = o.model_path.string();
-  json["init"] = o.random_init ? "random" : "pretrained";
+  json["init"] = !o.random_init ? "pretrained" : o.keep_tower ? "tower" : "random";
   json["data_path"] = o.data_path.string();
   json["image_folder"] = o.image_folder.string();
   json["image_aspect_ratio"] = o.image_aspect_ratio;

@@ -24,6 +24,7 @@ Cadence parse_cadence(const std::string& name, const std::string& flag);
 struct TrainingOptions {
   fs::path model_path;
   bool random_init = false;  // weights drawn from the seed; model_path needs none
+  bool keep_tower = false;   // with random_init: but for the vision tower's, which are read
   RopeDimsSource rope;
   std::string device = "auto";
 

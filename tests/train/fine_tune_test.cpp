@@ -166,6 +166,42 @@ TEST(FineTune, FromRandomWeights) {
       Checkpoint::open(dir / "out").contains("vision_tower.vision_model.post_layernorm.weight"));
 }
 
+// A new language model behind a trained tower: wider than the one whose tower is read.
+TEST(FineTune, FromATrainedTower) {
+  const TempDir dir;
+  const fs::path source = golden_dir() / "models/mha";
+  fs::copy(source, dir / "start");
+  Json config = read_json(source / "config.json");
+  config["text_config"]["intermediate_size"] =
+      config["text_config"]["intermediate_size"].get<std::int64_t>() + 8;
+  write_json(dir / "start/config.json", config);
+  TrainingOptions options = small_options(dir, "out");
+  options.model_path = dir / "start";
+  options.random_init = options.keep_tower = true;
+  options.max_steps = 1;
+  run(options);
+  const Checkpoint trained = Checkpoint::open(dir / "out"), from = Checkpoint::open(source);
+  std::int64_t tower = 0, others = 0;
+  for (const std::string& name : trained.names()) {
+    const at::Tensor got = trained.tensor(name);
+    if (name.starts_with("vision_tower.")) {
+      ++tower;
+      EXPECT_TRUE(test::same_bits(got.to(at::kFloat), from.tensor(name).to(at::kFloat))) << name;
+    } else if (name.ends_with("q_proj.weight")) {
+      ++others;
+      EXPECT_FALSE(test::same_bits(got.to(at::kFloat), from.tensor(name).to(at::kFloat))) << name;
+    }
+  }
+  EXPECT_GT(tower, 10);
+  EXPECT_GT(others, 1);
+
+  config["vision_config"]["intermediate_size"] =
+      config["vision_config"]["intermediate_size"].get<std::int64_t>() + 8;
+  write_json(dir / "start/config.json", config);
+  options.overwrite_output_dir = true;
+  expect_error(options, ErrorKind::Checkpoint, "expected shape");
+}
+
 TEST(FineTune, BrokenSamplesAreLeftOutAndCounted) {
   const TempDir dir;
   TrainingOptions options = small_options(dir, "out");

@@ -107,13 +107,22 @@ TEST(TrainVerb, TheOriginalsCommandLine) {
 
 TEST(TrainVerb, Json) {
   const TempDir dir;
-  const CommandResult result = train(dir, "out", {"--json", "--max_steps", "2"});
+  const CommandResult result =
+      train(dir, "out", {"--json", "--max_steps", "2", "--dataloader_num_workers", "0"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const Json report = parse_json(result.out, "stdout");
   EXPECT_EQ(report.at("steps"), 2);
   EXPECT_EQ(report.at("samples_left_out"), 0);
   EXPECT_GT(report.at("tokens_per_second").get<double>(), 0);
   EXPECT_NE(result.err.find("{'loss': "), std::string::npos);
+  // Without threads that work ahead, all of the data path's time is waited for.
+  const double share = report.at("data_share").get<double>();
+  EXPECT_GT(share, 0);
+  EXPECT_LT(share, 1);
+  EXPECT_NEAR(
+      share, report.at("data_seconds").get<double>() / report.at("seconds").get<double>(), 1e-12);
+  const Json last = read_json(dir / "out/trainer_state.json").at("log_history").back();
+  EXPECT_NEAR(last.at("train_data_share").get<double>(), share, 1e-4);
 }
 
 TEST(TrainVerb, RefusesWhatItWouldNotDo) {
