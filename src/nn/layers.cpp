@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "kernels/api.h"
 #include "kernels/decode_ops.h"
+#include "kernels/train_ops.h"
 
 namespace vmla {
 
@@ -47,7 +48,7 @@ void Linear::collect(const std::string& prefix, ParameterList& out) {
 }
 
 at::Tensor RmsNorm::forward(const at::Tensor& x) const {
-  return kernels::rms_norm(x, weight, eps);
+  return kernels::trained_rms_norm(x, weight, eps);
 }
 
 void RmsNorm::collect(const std::string& prefix, ParameterList& out) {
@@ -81,7 +82,7 @@ at::Tensor activate(Activation kind, const at::Tensor& x) {
 
 at::Tensor GatedMlp::forward(const at::Tensor& x) const {
   const at::Tensor gate = gate_proj.forward(x), up = up_proj.forward(x);
-  return down_proj.forward(act == Activation::Silu ? kernels::silu_mul(gate, up)
+  return down_proj.forward(act == Activation::Silu ? kernels::trained_silu_mul(gate, up)
                                                    : activate(act, gate) * up);
 }
 

@@ -20,10 +20,12 @@ PartialRope partial_rope(const at::Tensor& q,
         .view({table.size(0), table.size(1), a.kv_heads, rope});
   };
   const at::Tensor kept_cos = angles(cos), kept_sin = angles(sin);
-  return {apply_rope(q.slice(-1, 0, rotated).reshape({batch, tokens, a.heads, rope}),
+  // One split, whose gradient is one concatenation.
+  const auto parts = q.split_with_sizes({rotated, q.size(-1) - rotated}, -1);
+  return {apply_rope(parts[0].reshape({batch, tokens, a.heads, rope}),
                      kept_cos.repeat_interleave(group, 2),
                      kept_sin.repeat_interleave(group, 2)),
-          q.slice(-1, rotated).reshape({batch, tokens, a.heads, shape.nope_dim()}),
+          parts[1].reshape({batch, tokens, a.heads, shape.nope_dim()}),
           apply_rope(k.view({batch, tokens, a.kv_heads, rope}), kept_cos, kept_sin)};
 }
 
