@@ -216,7 +216,7 @@ class DemoData {
       }
       if (turns.empty()) {
         std::string text = paragraph(random, drawn, told);
-        for (std::int64_t more = random.below(3); more > 0; --more)
+        if (random.chance(50))
           text += "\n" + paragraph(random, draw(random), told);
         add("Describe many objects.", text);
       }
