@@ -4,9 +4,34 @@
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
 
+#include "checkpoint/staged_copy.h"
 #include "model/latent_basis.h"
 
 namespace vmla {
+
+void read_weights(const Checkpoint& checkpoint,
+                  const ParameterList& parameters,
+                  at::ScalarType dtype,
+                  at::Device device) {
+  if (device.is_cpu()) {
+    for (const NamedParameter& parameter : parameters) {
+      *parameter.tensor = checkpoint.tensor(parameter.name)
+                              .to(dtype, /*non_blocking=*/false, /*copy=*/true)
+                              .contiguous();
+      checkpoint.forget(parameter.name);
+    }
+    return;
+  }
+  std::vector<StagedTensor> staged;
+  staged.reserve(parameters.size());
+  for (const NamedParameter& parameter : parameters) {
+    const std::string& name = parameter.name;
+    staged.push_back({[&checkpoint, &name] { return checkpoint.tensor(name); },
+                      parameter.tensor,
+                      [&checkpoint, &name] { checkpoint.forget(name); }});
+  }
+  copy_staged(staged, dtype, device);
+}
 
 std::unique_ptr<Vlm> load_vlm(const Checkpoint& checkpoint, const LoadOptions& options) {
   const std::string subject = (checkpoint.dir() / "config.json").string();
@@ -17,15 +42,8 @@ std::unique_ptr<Vlm> load_vlm(const Checkpoint& checkpoint, const LoadOptions& o
   if (config.mla) rope_dims = load_rope_dims(checkpoint, config, options.rope);
   const at::ScalarType dtype = options.dtype.value_or(checkpoint_dtype(checkpoint));
   auto model = std::make_unique<Vlm>(config, rope_dims, options.device, dtype);
-  for (const NamedParameter& parameter : model->parameters()) {
-    // copy: the model must own its weights, for the file may change and training writes to them.
-    *parameter.tensor = checkpoint.tensor(parameter.name)
-                            .to(at::TensorOptions().dtype(dtype).device(options.device),
-                                /*non_blocking=*/false,
-                                /*copy=*/true)
-                            .contiguous();
-    checkpoint.forget(parameter.name);
-  }
+  read_weights(checkpoint, model->parameters(), dtype, options.device);
+  release_staging(options.device);
   if (options.spread_latents) spread_latents(*model);
   if (options.merge_projections && options.device.is_cuda()) merge_projections(*model);
   return model;

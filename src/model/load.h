@@ -31,6 +31,14 @@ struct LoadOptions {
 std::unique_ptr<Vlm> load_vlm(const Checkpoint& checkpoint, const LoadOptions& options = {});
 std::unique_ptr<Vlm> load_vlm(const fs::path& dir, const LoadOptions& options = {});
 
+// The parameters become the checkpoint's tensors of their names in dtype on device, copies of their
+// own (the file may change, training writes to them); the file's pages are let go. To a GPU through
+// pinned staging buffers, which stay for the next call until release_staging.
+void read_weights(const Checkpoint& checkpoint,
+                  const ParameterList& parameters,
+                  at::ScalarType dtype,
+                  at::Device device);
+
 // Attention::merge_projections and the MLP's, layer by layer, giving freed memory back: at most one
 // layer is there twice. For inference.
 void merge_projections(Vlm& model);
