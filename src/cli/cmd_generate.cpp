@@ -210,7 +210,11 @@ void add_generate_command(CLI::App& program) {
   add_switch(*verb, "--no_mla_cache", o->no_mla_cache, "cache expanded K and V, for comparison");
   add_cache_options(*verb, o->cache);
   add_step_engine_option(*verb, o->step_engine);
-  add_value(*verb, "--prefill_chunk", o->prefill_chunk, "N", "prompt tokens at a time; 0 = all");
+  add_value(*verb,
+            "--prefill_chunk",
+            o->prefill_chunk,
+            "N",
+            "prompt tokens at a time; 0 = all, on a GPU as many as need little memory");
   add_value(*verb,
             "--qk_tensor_path",
             o->rope.qk_tensor_path,

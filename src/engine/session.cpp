@@ -10,6 +10,13 @@
 
 namespace vmla {
 
+std::int64_t default_prefill_chunk(std::int64_t batch) {
+  // One row: a picture and its question at once, and no more than 150 MB beside weights and cache
+  // of a 7B model. Many rows: few tokens each, for the GPU is busy with their sum.
+  constexpr std::int64_t kTokens = 8192, kFewest = 64, kMost = 640;
+  return std::clamp(kTokens / batch, kFewest, kMost);
+}
+
 StepEngine parse_step_engine(const std::string& name) {
   if (name == "auto") return StepEngine::Auto;
   if (name == "plain") return StepEngine::Plain;
@@ -100,23 +107,38 @@ void Session::expect_tokens(std::int64_t more) {
   expected_length_ = length() + more;
 }
 
-at::Tensor Session::append(const at::Tensor& embeddings,
-                           const at::Tensor& key_mask,
-                           const at::Tensor& image) {
-  const c10::InferenceMode guard;
+std::int64_t Session::prefill_chunk(std::int64_t tokens) const {
+  if (options_.prefill_chunk > 0) return options_.prefill_chunk;
+  return model_.device().is_cpu() ? tokens : default_prefill_chunk(batch());
+}
+
+void Session::feed(const at::Tensor& embeddings,
+                   const at::Tensor& key_mask,
+                   const at::Tensor& image,
+                   const std::function<void(std::int64_t, const at::Tensor&)>& use) {
   static_step_.reset();
   const std::int64_t count = embeddings.size(1);
   if (expected_length_ > 0 && wants_static_step_)
     cache_->reserve(std::max(expected_length_, length() + count));
   const at::Tensor positions = note_tokens(count, key_mask);
-  const std::int64_t chunk = options_.prefill_chunk > 0 ? options_.prefill_chunk : count;
-  std::vector<at::Tensor> hidden;
+  const std::int64_t chunk = prefill_chunk(count);
   for (std::int64_t begin = 0; begin < count; begin += chunk) {
     const std::int64_t end = std::min(begin + chunk, count);
-    hidden.push_back(forward(embeddings.slice(1, begin, end),
-                             positions.slice(1, begin, end),
-                             image.defined() ? image.slice(1, begin, end) : image));
+    use(begin,
+        forward(embeddings.slice(1, begin, end),
+                positions.slice(1, begin, end),
+                image.defined() ? image.slice(1, begin, end) : image));
   }
+}
+
+at::Tensor Session::append(const at::Tensor& embeddings,
+                           const at::Tensor& key_mask,
+                           const at::Tensor& image) {
+  const c10::InferenceMode guard;
+  std::vector<at::Tensor> hidden;
+  feed(embeddings, key_mask, image, [&](std::int64_t, const at::Tensor& chunk) {
+    hidden.push_back(chunk);
+  });
   return hidden.size() == 1 ? hidden.front() : at::cat(hidden, 1);
 }
 
@@ -124,13 +146,23 @@ at::Tensor Session::prefill(const at::Tensor& embeddings,
                             const at::Tensor& key_mask,
                             const at::Tensor& image) {
   const c10::InferenceMode guard;
-  const at::Tensor hidden = append(embeddings, key_mask, image);
-  at::Tensor last = hidden.select(1, hidden.size(1) - 1);
+  at::Tensor at_end;  // int64 [B], where each row's last real token stands
   if (key_mask.defined()) {
-    const at::Tensor place = at::arange(1, hidden.size(1) + 1, hidden.options().dtype(at::kLong));
-    const at::Tensor at_end = (key_mask.to(hidden.device()) * place).argmax(1);  // [B]
-    last = hidden.gather(1, at_end.view({-1, 1, 1}).expand({-1, 1, hidden.size(2)})).squeeze(1);
+    const at::Tensor mask = key_mask.to(model_.device());
+    at_end = (mask * at::arange(1, mask.size(1) + 1, mask.options().dtype(at::kLong))).argmax(1);
   }
+  at::Tensor last;  // [B, E]
+  feed(embeddings, key_mask, image, [&](std::int64_t begin, const at::Tensor& hidden) {
+    const std::int64_t count = hidden.size(1);
+    if (!at_end.defined()) {
+      last = hidden.select(1, count - 1);
+      return;
+    }
+    const at::Tensor place = at_end - begin, nearest = place.clamp(0, count - 1).view({-1, 1, 1});
+    const at::Tensor found = hidden.gather(1, nearest.expand({-1, 1, hidden.size(2)})).squeeze(1);
+    const at::Tensor here = place.ge(0).logical_and(place.lt(count)).unsqueeze(1);
+    last = last.defined() ? at::where(here, found, last) : found;
+  });
   return model_.decoder().logits(last).to(at::kFloat);
 }
 

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -11,6 +12,9 @@
 #include "model/vlm.h"
 
 namespace vmla {
+
+// Tokens a row in a chunk of a prompt on a GPU, for so many rows at once.
+std::int64_t default_prefill_chunk(std::int64_t batch);
 
 // How single tokens are decoded. Static: fixed shapes and fused kernels (on a GPU a CUDA graph),
 // where the model and the cache allow it; Plain: through Decoder::forward; Auto: Static for 16-bit
@@ -25,7 +29,9 @@ struct SessionOptions {
   AttentionPath path = AttentionPath::Auto;
   StepEngine step_engine = StepEngine::Auto;
   bool step_graph = true;  // Static on a GPU: record a CUDA graph (false: launch one by one)
-  std::int64_t prefill_chunk = 0;  // how many tokens go through the layers at a time; 0 = all
+  // How many tokens a row go through the layers at a time; 0: all on the CPU, on a GPU as many as
+  // keep what a forward pass needs beside weights and cache small (docs/gpu.md).
+  std::int64_t prefill_chunk = 0;
 };
 
 // Mechanism only: what is fed, and which token is taken, is the caller's business. Runs in
@@ -66,6 +72,12 @@ class Session {
   at::Tensor forward(const at::Tensor& embeddings,
                      const at::Tensor& positions,
                      const at::Tensor& image);
+  // Feeds tokens chunk by chunk; use(begin, hidden) sees each chunk's normed last hidden states.
+  void feed(const at::Tensor& embeddings,
+            const at::Tensor& key_mask,
+            const at::Tensor& image,
+            const std::function<void(std::int64_t, const at::Tensor&)>& use);
+  std::int64_t prefill_chunk(std::int64_t tokens) const;
   at::Tensor note_tokens(std::int64_t count, const at::Tensor& key_mask);
   bool may_step_statically() const;
   bool make_static_step();

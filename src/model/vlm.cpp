@@ -73,7 +73,13 @@ at::Tensor Vlm::embed(const at::Tensor& ids, const at::Tensor& features) const {
         places,
         tokens);
   if (places == 0) return embedded;
-  return embedded.masked_scatter(is_image.unsqueeze(-1), features.to(embedded.scalar_type()));
+  // Not masked_scatter, which numbers every element of the mask in int64.
+  const std::int64_t width = embedded.size(-1);
+  return embedded.view({-1, width})
+      .index_copy(0,
+                  is_image.view({-1}).nonzero().squeeze(1),
+                  features.reshape({-1, width}).to(embedded.scalar_type()))
+      .view_as(embedded);
 }
 
 at::Tensor Vlm::image_mask(const at::Tensor& ids) const {

@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -33,6 +34,26 @@ StoredPlane first(const StoredPlane& plane, std::int64_t tokens) {
           plane.scales.defined() ? plane.scales.narrow(1, 0, tokens) : at::Tensor()};
 }
 
+// The first `used` tokens of `old` in room for `tokens`.
+StoredPlane moved(const StoredPlane& old,
+                  const CachePlane& plane,
+                  std::int64_t batch,
+                  std::int64_t used,
+                  std::int64_t tokens,
+                  at::Device device) {
+  StoredPlane larger = empty_plane(plane, batch, tokens, device);
+  if (old.payload.defined() && used > 0) write(larger, 0, first(old, used));
+  return larger;
+}
+
+bool has_room(const StoredPlane& store, std::int64_t tokens) {
+  return store.payload.defined() && store.payload.size(1) >= tokens;
+}
+
+std::int64_t in_steps_of(std::int64_t step, std::int64_t tokens) {
+  return (tokens + step - 1) / step * step;
+}
+
 }  // namespace
 
 ContiguousCache::ContiguousCache(std::vector<CacheLayout> layouts,
@@ -55,11 +76,14 @@ ContiguousCache::ContiguousCache(std::vector<CacheLayout> layouts,
 
 StoredPlane& ContiguousCache::grown(std::int64_t layer, std::size_t plane, std::int64_t tokens) {
   StoredPlane& store = storage_[static_cast<std::size_t>(layer)][plane];
-  if (store.payload.defined() && store.payload.size(1) >= tokens) return store;
-  const std::int64_t capacity = (tokens + block_tokens_ - 1) / block_tokens_ * block_tokens_;
-  StoredPlane larger = empty_plane(layout(layer).planes[plane], batch_, capacity, device_);
-  if (store.payload.defined() && length_ > 0) write(larger, 0, first(store, length_));
-  store = std::move(larger);
+  if (!has_room(store, tokens)) {
+    store = moved(store,
+                  layout(layer).planes[plane],
+                  batch_,
+                  length_,
+                  in_steps_of(block_tokens_, tokens),
+                  device_);
+  }
   return store;
 }
 
@@ -117,10 +141,14 @@ void ContiguousCache::truncate(std::int64_t length) {
   length_ = length;
 }
 
+// Hardly more than asked for: a block of an MHA model's cache may be a hundred megabytes.
 void ContiguousCache::reserve(std::int64_t tokens) {
+  const std::int64_t room = in_steps_of(std::min<std::int64_t>(16, block_tokens_), tokens);
   for (std::int64_t layer = 0; layer < layers(); ++layer) {
-    for (std::size_t plane = 0; plane < storage_[static_cast<std::size_t>(layer)].size(); ++plane) {
-      grown(layer, plane, tokens);
+    auto& planes = storage_[static_cast<std::size_t>(layer)];
+    for (std::size_t i = 0; i < planes.size(); ++i) {
+      if (!has_room(planes[i], tokens))
+        planes[i] = moved(planes[i], layout(layer).planes[i], batch_, length_, room, device_);
     }
   }
 }

@@ -1,6 +1,7 @@
 #include "engine/session.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
@@ -101,7 +102,8 @@ TEST_P(SessionCases, PaddedRowsEqualEachAlone) {
   const auto model = make_tiny_model(GetParam().shape);
   const std::vector<std::int64_t> lengths{9, 4, 1};
   const at::Tensor ids = tiny_ids(GetParam().shape, 3, 9 + 4);  // 4 to come after the prompt
-  for (const bool left : {true, false}) {
+  for (const auto& [left, chunk] :
+       {std::pair{true, 0}, {true, 4}, {true, 1}, {false, 0}, {false, 4}, {false, 3}}) {
     at::Tensor padded = at::full({3, 9}, 3, at::kLong);
     at::Tensor mask = at::zeros({3, 9}, at::kBool);
     for (std::int64_t row = 0; row < 3; ++row) {
@@ -109,7 +111,7 @@ TEST_P(SessionCases, PaddedRowsEqualEachAlone) {
       padded[row].narrow(0, begin, n).copy_(ids[row].narrow(0, 0, n));
       mask[row].narrow(0, begin, n).fill_(true);
     }
-    Session session(*model, 3, options(left ? 0 : 4));
+    Session session(*model, 3, options(chunk));
     std::vector<at::Tensor> got{session.prefill(model->embed(padded, {}), mask)};
     for (std::int64_t i = 0; i < 4; ++i) {
       const c10::InferenceMode guard;
@@ -124,7 +126,7 @@ TEST_P(SessionCases, PaddedRowsEqualEachAlone) {
       const at::Tensor want = reference(*model, ids[row].narrow(0, 0, n + 4).unsqueeze(0))[0];
       for (std::int64_t i = 0; i <= 4; ++i) {
         EXPECT_TRUE(close(got[static_cast<std::size_t>(i)][row], want[n - 1 + i], kTolerance))
-            << (left ? "left" : "right") << " row " << row << " token " << i;
+            << (left ? "left" : "right") << " chunk " << chunk << " row " << row << " token " << i;
       }
     }
   }
@@ -206,6 +208,48 @@ TEST(Session, ExpandedCacheSaysTheSameAsTheLatentOne) {
     }
   }
   for (const auto& other : logits) EXPECT_TRUE(close(other, logits.front(), {2e-5, 0}));
+}
+
+TEST(Session, AGpuTakesChunksByTheNumberOfRows) {
+  EXPECT_GE(default_prefill_chunk(1), 624);  // a picture and a question at once
+  EXPECT_EQ(default_prefill_chunk(8), default_prefill_chunk(1));
+  EXPECT_EQ(default_prefill_chunk(64), 128);
+  EXPECT_EQ(default_prefill_chunk(100'000), 64);
+}
+
+// On a GPU a later chunk takes another attention than a whole prompt does.
+TEST(SessionCuda, ChunksErrNoMoreThanOnePrefill) {
+  if (!at::globalContext().hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  TinyShape mha, gqa, mla;
+  mha.head_dim = gqa.head_dim = mla.head_dim = 64;
+  mha.hidden = gqa.hidden = mla.hidden = 256;
+  gqa.kv_heads = 2;
+  mla.mla = SvdMethod::Joint;
+  mla.rope_dim = mla.low_rank = 32;
+  for (const TinyShape& shape : {mha, gqa, mla}) {
+    const auto model = make_tiny_model(shape, at::kBFloat16, at::kCUDA);
+    const auto exact = make_tiny_model(shape);
+    const auto given = model->parameters(), wide = exact->parameters();
+    for (std::size_t i = 0; i < given.size(); ++i)
+      *wide[i].tensor = given[i].tensor->to(at::kCPU, at::kFloat);
+    const at::Tensor ids = tiny_ids(shape, 2, 200);
+    const c10::InferenceMode guard;
+    const at::Tensor want = exact->forward(ids, {}, {}).select(1, 199);
+    const auto error = [&](std::int64_t chunk, const at::Tensor& mask = {}) {
+      SessionOptions options;
+      options.prefill_chunk = chunk;
+      options.path = AttentionPath::Expanded;
+      Session session(*model, 2, options);
+      const at::Tensor got = session.prefill(model->embed(ids.to(at::kCUDA), {}), mask);
+      return (got.to(at::kCPU, at::kFloat) - want).abs().mean().item<double>();
+    };
+    const double whole = error(200);
+    EXPECT_GT(whole, 0.0);
+    for (const std::int64_t chunk : {7, 64, 150}) {
+      EXPECT_LT(error(chunk), 1.5 * whole) << chunk;
+      EXPECT_LT(error(chunk, at::ones({2, 200}, at::kBool)), 1.5 * whole) << chunk << " masked";
+    }
+  }
 }
 
 }  // namespace

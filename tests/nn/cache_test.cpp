@@ -58,6 +58,20 @@ TEST(ContiguousCache, ReserveAllocatesOnce) {
   EXPECT_EQ(cache.allocated_bytes(), allocated);
 }
 
+TEST(ContiguousCache, ReserveTakesHardlyMoreThanAskedFor) {
+  ContiguousCache cache(kLayouts, 1, at::kBFloat16, at::kCPU, 256);
+  cache.append(0, tokens(kLayouts[0], 1, 3, 5));
+  cache.append(1, tokens(kLayouts[1], 1, 3, 5));
+  cache.advance(3);
+  EXPECT_EQ(cache.allocated_bytes(), 256 * (14 + 32) * 2);
+  cache.reserve(1000);
+  EXPECT_EQ(cache.allocated_bytes(), 1008 * (14 + 32) * 2);
+  cache.reserve(900);
+  EXPECT_EQ(cache.allocated_bytes(), 1008 * (14 + 32) * 2);
+  const auto all = cache.append(0, tokens(kLayouts[0], 1, 1, 5));
+  EXPECT_EQ(all[0].min().item<double>(), all[0].max().item<double>());
+}
+
 TEST(ContiguousCache, SelectsRowsAndTruncates) {
   ContiguousCache cache(kLayouts, 3, at::kFloat, at::kCPU);
   auto planes = tokens(kLayouts[0], 3, 2, 0);
