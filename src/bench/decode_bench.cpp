@@ -45,7 +45,7 @@ BenchMeasurement measure_generation(const Generator& generator,
   generator.generate(prompts, options);
 
   options.max_new_tokens = settings.max_new_tokens;
-  std::vector<std::int64_t> overhead, kv_bytes;
+  std::vector<std::int64_t> overhead, beyond_formula, kv_bytes;
   std::vector<double> first_token, decode_speed, speed, output;
   const auto rows = static_cast<double>(prompts.size());
   for (std::int64_t run = 0; run < settings.num_runs; ++run) {
@@ -53,7 +53,9 @@ BenchMeasurement measure_generation(const Generator& generator,
     const std::int64_t before = probe.current_bytes();
     probe.reset_peak();
     const GenerationResult result = generator.generate(prompts, options);
-    overhead.push_back(probe.peak_bytes() - before);
+    const std::int64_t peak = probe.peak_bytes();
+    overhead.push_back(peak - before);
+    beyond_formula.push_back(peak - weights.all - result.kv_cache_bytes);
     const GenerationTimings& t = result.timings;
     const auto tokens = static_cast<double>(t.output_tokens);
     kv_bytes.push_back(result.kv_cache_bytes);
@@ -76,6 +78,7 @@ BenchMeasurement measure_generation(const Generator& generator,
   out.kv_bytes_per_token = bytes_per_token(layouts);
   out.kv_cache_dtype = layouts.front().stored_as();
   out.overhead_bytes = median(overhead);
+  if (probe.counts_tensors()) out.beyond_formula_bytes = median(beyond_formula);
   out.kv_cache_bytes = median(kv_bytes);
   out.first_token_seconds = median(first_token);
   out.decode_tokens_per_second = median(decode_speed);

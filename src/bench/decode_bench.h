@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,11 +21,14 @@ struct BenchSettings {
 // Medians over the runs.
 struct BenchMeasurement {
   std::int64_t batch_size = 0;
-  std::int64_t prompt_tokens = 0;       // a row, the longest
-  double output_tokens = 0;             // a row, on average
-  std::int64_t weight_bytes = 0;        // of all parameters, exact
-  std::int64_t overhead_bytes = 0;      // peak of a run above the level before it
-  std::int64_t kv_cache_bytes = 0;      // at the end of a run, exact
+  std::int64_t prompt_tokens = 0;   // a row, the longest
+  double output_tokens = 0;         // a row, on average
+  std::int64_t weight_bytes = 0;    // of all parameters, exact
+  std::int64_t overhead_bytes = 0;  // peak of a run above the level before it
+  std::int64_t kv_cache_bytes = 0;  // at the end of a run, exact
+  // The peak of all that is allocated beyond the weights and the cache of exactly the tokens made:
+  // activations, workspaces, rounding. Only where the probe counts tensors.
+  std::optional<std::int64_t> beyond_formula_bytes;
   std::int64_t kv_bytes_per_token = 0;  // of one row, over all layers, exact
   std::string kv_cache_dtype;      // of its planes: "bf16", "int8", "k_rope int8 + latent int4"
   double first_token_seconds = 0;  // images, prefill and the first token
@@ -35,6 +39,9 @@ struct BenchMeasurement {
   StepProfile profile;  // without kernels: not asked for
 
   std::int64_t peak_bytes() const { return weight_bytes + overhead_bytes; }
+  double prefill_tokens_per_second() const {  // over all rows, images and the first token included
+    return static_cast<double>(batch_size * prompt_tokens) / first_token_seconds;
+  }
   double read_bytes_per_second() const {
     return step_read_bytes * decode_tokens_per_second / static_cast<double>(batch_size);
   }

@@ -53,6 +53,7 @@ class AllocatorProbe final : public MemoryProbe {
   std::int64_t peak_bytes() override { return allocated().peak; }
   void release_cached() override { allocator_.emptyCache(); }
   const char* method() const override { return "allocator"; }
+  bool counts_tensors() const override { return true; }
 
  private:
   c10::CachingAllocator::Stat allocated() const {

@@ -21,6 +21,8 @@ class MemoryProbe {
   // Gives freed memory back to the system.
   virtual void release_cached() = 0;
   virtual const char* method() const = 0;  // "rss" or "allocator"
+  // Whether tensors alone are counted, so that sums of their sizes can be compared.
+  virtual bool counts_tensors() const { return false; }
 };
 
 }  // namespace vmla

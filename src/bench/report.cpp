@@ -57,6 +57,11 @@ std::string case_text(const BenchCase& c, double copy_bytes_per_second) {
   out += row(c, "Total peak memory (MiB)", "{:.1f}", saving, [](const M& m) {
     return mib(m.peak_bytes());
   });
+  if (any.beyond_formula_bytes) {
+    out += row(c, "Beyond both, peak (MiB)", "{:.1f}", Comparison::Difference, [](const M& m) {
+      return mib(m.beyond_formula_bytes.value_or(0));
+    });
+  }
   out += fmt::format("{:<27} | {:<13} | {:<13} | -\n",
                      "KV cache dtype",
                      c.baseline ? c.baseline->kv_cache_dtype : "-",
@@ -70,6 +75,9 @@ std::string case_text(const BenchCase& c, double copy_bytes_per_second) {
   out += line + "\n";
   out += row(c, "Time to first token (ms)", "{:.1f}", ratio, [](const M& m) {
     return 1000 * m.first_token_seconds;
+  });
+  out += row(c, "Prefill (tok/s, all rows)", "{:.0f}", ratio, [](const M& m) {
+    return m.prefill_tokens_per_second();
   });
   out += row(c, "Decode (tok/s, all rows)", "{:.2f}", ratio, [](const M& m) {
     return m.decode_tokens_per_second;
@@ -143,10 +151,13 @@ Json measurement_json(const std::string& role,
           {"weight_bytes", m.weight_bytes},
           {"overhead_bytes", m.overhead_bytes},
           {"peak_bytes", m.peak_bytes()},
+          {"beyond_formula_bytes",
+           m.beyond_formula_bytes ? Json(*m.beyond_formula_bytes) : Json(nullptr)},
           {"kv_cache_dtype", m.kv_cache_dtype},
           {"kv_cache_bytes", m.kv_cache_bytes},
           {"kv_bytes_per_token", m.kv_bytes_per_token},
           {"first_token_seconds", m.first_token_seconds},
+          {"prefill_tokens_per_second", m.prefill_tokens_per_second()},
           {"decode_tokens_per_second", m.decode_tokens_per_second},
           {"tokens_per_second", m.tokens_per_second},
           {"step_read_bytes", m.step_read_bytes},

@@ -16,6 +16,8 @@ class FakeProbe final : public MemoryProbe {
   std::int64_t peak_bytes() override { return 1000 + 100 * runs; }
   void release_cached() override { ++releases; }
   const char* method() const override { return "fake"; }
+  bool counts_tensors() const override { return exact; }
+  bool exact = false;
   int runs = 0;
   int releases = 0;
 };
@@ -40,9 +42,23 @@ TEST(DecodeBench, TakesMediansOverTheRuns) {
   EXPECT_EQ(m.output_tokens, 7);
   EXPECT_EQ(m.kv_bytes_per_token, 2 * 4 * (8 + 4) * 4);
   EXPECT_EQ(m.kv_cache_bytes, 2 * (6 + 6) * m.kv_bytes_per_token);
+  EXPECT_FALSE(m.beyond_formula_bytes);
   const double mean_tokens = 2 * (6 + 6 - 3.5);
   EXPECT_EQ(m.step_read_bytes, 999 + mean_tokens * static_cast<double>(m.kv_bytes_per_token));
   EXPECT_DOUBLE_EQ(m.read_bytes_per_second(), m.step_read_bytes * m.decode_tokens_per_second / 2);
+}
+
+TEST(DecodeBench, WhereTensorsAreCountedTheRestIsToldApart) {
+  const auto model = make_tiny_model({});
+  const Generator generator(*model, nullptr, {});
+  FakeProbe probe;
+  probe.exact = true;
+  BenchSettings settings;
+  settings.max_new_tokens = 3;
+  settings.num_runs = 1;
+  const auto m = measure_generation(
+      generator, {500, 400}, synthetic_prompts(model->config(), 1, 6), settings, probe);
+  EXPECT_EQ(m.beyond_formula_bytes, 1100 - 500 - m.kv_cache_bytes);
 }
 
 TEST(DecodeBench, AStepReadsTheDecoderWithoutTheEmbeddingTable) {

@@ -41,6 +41,7 @@ TEST(BenchReport, TheTableComparesTheModels) {
                            "Total peak memory (MiB)     | 150.0         | 75.0          | -50.0%\n",
                            "KV cache, exact (MiB)       | 25.000        | 12.500        | -50.0%\n",
                            "Time to first token (ms)    | 250.0         | 250.0         | 1.00x\n",
+                           "Prefill (tok/s, all rows)   | 512           | 512           | 1.00x\n",
                            "Decode (tok/s, all rows)    | 8.00          | 12.00         | 1.50x\n",
                            "Throughput (tok/s)          | 4.00          | 6.00          | 1.50x\n",
                            "Read rate (GB/s)            | 4.0           | 6.0           | 1.50x\n",
@@ -48,6 +49,18 @@ TEST(BenchReport, TheTableComparesTheModels) {
                            "Model weights (MiB)         | -             | 50.0          | -\n"}) {
     EXPECT_NE(text.find(line), std::string::npos) << line << text;
   }
+}
+
+TEST(BenchReport, WhatIsBeyondWeightsAndCacheIsShownWhereItIsKnown) {
+  BenchReport known = report();
+  EXPECT_EQ(bench_text(known).find("Beyond both"), std::string::npos);
+  EXPECT_TRUE(bench_json(known)["results"][0]["beyond_formula_bytes"].is_null());
+  known.cases[0].baseline->beyond_formula_bytes = 140 << 20;
+  known.cases[0].mla->beyond_formula_bytes = 120 << 20;
+  EXPECT_NE(bench_text(known).find(
+                "Beyond both, peak (MiB)     | 140.0         | 120.0         | -20.0\n"),
+            std::string::npos);
+  EXPECT_EQ(bench_json(known)["results"][1]["beyond_formula_bytes"], 120 << 20);
 }
 
 TEST(BenchReport, JsonHoldsEveryMeasurement) {
