@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "convert/float32_products.h"
 
 namespace vmla {
 namespace {
@@ -68,6 +69,7 @@ MomentObserver::MomentObserver(const AttentionShape& shape,
 
 void MomentObserver::add(const AttentionView& view, const StreamBatch& batch) {
   const at::NoGradGuard no_grad;
+  const Float32Products exact(/*tf32=*/false);
   Sums& sums = sums_[batch.is_text ? 1 : 0];
   add_tokens(view, batch.real, sums);
   const at::Tensor lengths = batch.real.sum(1).cpu();

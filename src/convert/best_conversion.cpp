@@ -11,6 +11,7 @@
 #include "convert/best_output.h"
 #include "convert/conversion_probe.h"
 #include "convert/converted_output.h"
+#include "convert/float32_products.h"
 #include "convert/layer_method.h"
 
 namespace vmla {
@@ -162,6 +163,7 @@ class BestConversion {
 
 ConversionReport convert_best(const BestOptions& options) {
   const at::NoGradGuard no_grad;
+  const Float32Products fast(options.device.is_cuda());
   const Stopwatch watch;
   const Checkpoint source = Checkpoint::open(options.model);
   check_output_dir(options.model, options.output_dir, options.overwrite);

@@ -8,6 +8,7 @@
 
 #include "base/progress.h"
 #include "convert/best_layer.h"
+#include "convert/shared_layer.h"
 #include "data/conversation_tokens.h"
 
 namespace vmla {
@@ -15,7 +16,9 @@ namespace {
 
 constexpr std::array<double, 5> kBudgets{0.5, 0.75, 1.0, 1.5, 2.25};  // of the mean
 
-// Batches of one kind that hold `samples` of them, evenly over all.
+constexpr std::int64_t kJudgedTokens = 24'576;  // of a kind, at most
+
+// Batches of one kind that hold `samples` of them, evenly over all; fewer where these are long.
 std::vector<std::int64_t> judged_batches(const CalibrationStream& stream,
                                          bool is_text,
                                          std::int64_t samples) {
@@ -24,9 +27,11 @@ std::vector<std::int64_t> judged_batches(const CalibrationStream& stream,
     if (stream.batch(i).is_text == is_text) all.push_back(i);
   }
   if (all.empty()) return out;
-  const std::int64_t size = stream.batch(all[0]).hidden.size(0);
+  const at::Tensor& like = stream.batch(all[0]).hidden;
+  const std::int64_t size = like.size(0);
   const auto count = static_cast<std::int64_t>(all.size());
-  const std::int64_t wanted = std::min(count, (samples + size - 1) / size);
+  const std::int64_t enough = std::max<std::int64_t>(1, kJudgedTokens / (size * like.size(1)));
+  const std::int64_t wanted = std::min({count, (samples + size - 1) / size, enough});
   for (std::int64_t i = 0; i < wanted; ++i)
     out.push_back(all[static_cast<std::size_t>(i * count / wanted)]);
   return out;
@@ -122,6 +127,7 @@ std::vector<LayerCurve> measure_curves(CalibrationModel& model,
       const StreamBatch& batch = stream.batch(index);
       samples.push_back(layer_sample(layer, model.config(), batch, batch));
     }
+    const SharedLayerFactory factory(source, moments, options.steps);
     LayerCurve& curve = curves.emplace_back();
     for (const double factor : kBudgets) {
       if (options.cancel != nullptr && *options.cancel) return curves;
@@ -130,8 +136,10 @@ std::vector<LayerCurve> measure_curves(CalibrationModel& model,
                                    3,
                                    2 * shape.kv_heads * shape.head_dim);
       if (!curve.budgets.empty() && static_cast<double>(budget) <= curve.budgets.back()) continue;
-      ConvertedAttention converted = make_layer(
-          source, moments, options.steps, split_budget(source, moments, options.steps, budget));
+      const std::int64_t components = factory.best_components(budget);
+      ConvertedAttention converted = runnable(
+          factory.make(components, std::min(budget - 2 * components, factory.largest_latent())),
+          source);
       if (options.steps.refit_output) refit_output(*converted.attention, samples);
       curve.budgets.push_back(static_cast<double>(budget));
       curve.losses.push_back(judge.divergence(stream, i, *converted.attention));

@@ -18,16 +18,23 @@ at::Tensor weighted_square(const at::Tensor& rows, const at::Tensor& metric) {
 
 }  // namespace
 
-LatentFactorization::LatentFactorization(const LatentProblem& problem)
-    : keys_(problem.keys), values_(problem.values) {
+LatentSpace::LatentSpace(const LatentProblem& problem)
+    : values_(problem.values), key_metric_(problem.key_metric) {
   const at::Tensor& cx = problem.inputs;
   const double mean = cx.diagonal().mean().item<double>();
   check(mean > 0, ErrorKind::Numeric, "calibration: expected activations, got zeros");
   root_ = at::linalg_cholesky(cx + kDamping * mean * at::eye(cx.size(0), cx.options()));
-  const at::Tensor square =
-      weighted_square(keys_, problem.key_metric) + weighted_square(values_, problem.value_metric);
-  const at::Tensor gram = root_.t().mm(square).mm(root_);
-  const auto [values, vectors] = at::linalg_eigh((gram + gram.t()) / 2);  // ascending
+  of_values_ = root_.t().mm(weighted_square(values_, problem.value_metric)).mm(root_);
+}
+
+at::Tensor LatentSpace::gram(const at::Tensor& keys) const {
+  const at::Tensor all = of_values_ + root_.t().mm(weighted_square(keys, key_metric_)).mm(root_);
+  return (all + all.t()) / 2;
+}
+
+LatentFactorization::LatentFactorization(const LatentSpace& space, const at::Tensor& keys)
+    : keys_(keys), values_(space.values()), root_(space.root()) {
+  const auto [values, vectors] = at::linalg_eigh(space.gram(keys));  // ascending
   energies_ = values.flip(0).clamp_min(0);
   vectors_ = vectors.flip(1).contiguous();
 }

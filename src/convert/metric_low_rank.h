@@ -16,12 +16,30 @@ struct LatentProblem {
   at::Tensor inputs;        // [E, E], Cx
 };
 
+// All of a problem but its keys, for problems that differ in these alone.
+class LatentSpace {
+ public:
+  explicit LatentSpace(const LatentProblem& problem);
+
+  // The errors of all directions, double [E, E]: in the coordinates of L (see below) the squared
+  // root metric times [keys; values].
+  at::Tensor gram(const at::Tensor& keys) const;
+  const at::Tensor& values() const { return values_; }
+  const at::Tensor& root() const { return root_; }  // L
+
+ private:
+  at::Tensor values_, key_metric_, root_;
+  at::Tensor of_values_;  // the values' part of gram
+};
+
 // Minimises sum of tr(error^T metric error Cx): with T the metric's root times [keys; values] and
 // Cx = L L^T (damped by 1 % of its mean diagonal), the leading right singular vectors V of T L give
 // down = V^T L^-1 and up = [keys; values] L V. The balance of K and V follows from the metric.
 class LatentFactorization {
  public:
-  explicit LatentFactorization(const LatentProblem& problem);
+  explicit LatentFactorization(const LatentProblem& problem)
+      : LatentFactorization(LatentSpace(problem), problem.keys) {}
+  LatentFactorization(const LatentSpace& space, const at::Tensor& keys);
 
   // double [E], descending: the error that each direction of the latent saves.
   const at::Tensor& energies() const { return energies_; }

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "convert/float32_products.h"
+
 namespace vmla {
 namespace {
 
@@ -20,6 +22,7 @@ OutputRefit::OutputRefit(const at::Tensor& o_weight) : old_(o_weight.to(at::kDou
 
 void OutputRefit::add(const at::Tensor& z, const at::Tensor& target, bool is_text) {
   const at::NoGradGuard no_grad;
+  const Float32Products exact(/*tf32=*/false);
   Sums& sums = sums_[is_text ? 1 : 0];
   const at::Tensor in = wide(z);
   sums.inputs += in.t().mm(in);

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "convert/tail_energy.h"
 
 namespace vmla {
 
@@ -60,6 +61,26 @@ at::Tensor pair_cost(const SourceAttention& source,
          static_cast<double>(source.shape.head_dim);
 }
 
+LatentProblem problem_without_keys(const SourceAttention& source,
+                                   const AttentionMoments& moments,
+                                   const RecipeSteps& steps) {
+  const AttentionShape& a = source.shape;
+  LatentProblem problem;
+  problem.values = source.v.to(at::kDouble);
+  problem.inputs = latent_inputs(moments, a.hidden, steps);
+  if (steps.metric == LatentMetric::Attention) {
+    const at::Tensor weight =
+        head_weights(moments, steps).view({-1, 1, 1}) / static_cast<double>(a.head_dim);
+    // The fold is in the keys already (fold_into_keys), so the plain query's moments count.
+    problem.key_metric = over_group(moments.queries * weight, a.kv_heads);
+    problem.value_metric = over_group(output_metric(source.o, a.heads), a.kv_heads);
+  } else {
+    problem.key_metric = problem.value_metric =
+        at::eye(a.head_dim, problem.values.options()).expand({a.kv_heads, -1, -1});
+  }
+  return problem;
+}
+
 double share(double part, double whole) {
   return whole > 0 ? part / whole : 0.0;
 }
@@ -74,26 +95,11 @@ SharedLayerFactory::SharedLayerFactory(const SourceAttention& source,
       fold_(fold_of(source, moments, steps)),
       components_({source.k, source.k_bias, source.shape.kv_heads},
                   moments.inputs,
-                  pair_cost(source, moments, steps, fold_)) {
-  const AttentionShape& a = source.shape;
-  problem_.values = source.v.to(at::kDouble);
-  problem_.inputs = latent_inputs(moments, a.hidden, steps);
-  if (steps.metric == LatentMetric::Attention) {
-    const at::Tensor weight =
-        head_weights(moments, steps).view({-1, 1, 1}) / static_cast<double>(a.head_dim);
-    // The fold is in the keys already (fold_into_keys), so the plain query's moments count.
-    problem_.key_metric = over_group(moments.queries * weight, a.kv_heads);
-    problem_.value_metric = over_group(output_metric(source.o, a.heads), a.kv_heads);
-  } else {
-    problem_.key_metric = problem_.value_metric =
-        at::eye(a.head_dim, problem_.values.options()).expand({a.kv_heads, -1, -1});
-  }
-}
+                  pair_cost(source, moments, steps, fold_)),
+      space_(problem_without_keys(source, moments, steps)) {}
 
-LatentFactorization SharedLayerFactory::factorization(const at::Tensor& rest) const {
-  LatentProblem problem = problem_;
-  problem.keys = fold_into_keys(rest, fold_.fold);
-  return LatentFactorization(problem);
+at::Tensor SharedLayerFactory::latent_keys(const at::Tensor& rest) const {
+  return fold_into_keys(rest, fold_.fold);
 }
 
 std::int64_t SharedLayerFactory::best_components(std::int64_t budget) const {
@@ -106,13 +112,14 @@ std::int64_t SharedLayerFactory::best_components(std::int64_t budget) const {
   const std::int64_t most = std::min(largest_components(), (budget - 1) / 2);
   if (least >= most) return most;
   std::map<std::int64_t, double> losses;
+  TailEnergy tail(std::min(budget - 2 * least, largest_latent()));
   const auto loss = [&](std::int64_t n) {
     const auto it = losses.find(n);
     if (it != losses.end()) return it->second;
     const at::Tensor rest = components_.select(n, source_.shape.heads).rest;
     const std::int64_t latent = std::min(budget - 2 * n, largest_latent());
-    return losses[n] =
-               steps_.split_gamma * components_.dropped(n) + factorization(rest).dropped(latent);
+    return losses[n] = steps_.split_gamma * components_.dropped(n) +
+                       tail.behind(space_.gram(latent_keys(rest)), latent);
   };
   // A coarse look, then halving steps around the best: the loss is flat near its minimum.
   constexpr std::int64_t kCoarse = 4;
@@ -133,7 +140,7 @@ std::int64_t SharedLayerFactory::best_components(std::int64_t budget) const {
 
 SharedLayer SharedLayerFactory::make(std::int64_t components, std::int64_t latent_dim) const {
   const SharedRopeComponents::Selection rope = components_.select(components, source_.shape.heads);
-  const LatentFactorization latent = factorization(rope.rest);
+  const LatentFactorization latent(space_, latent_keys(rope.rest));
   const LatentFactorization::Factors factors = latent.take(latent_dim);
   SharedLayer out;
   out.shape = {source_.shape, components, latent_dim};

@@ -41,13 +41,13 @@ class SharedLayerFactory {
   SharedLayer make(std::int64_t components, std::int64_t latent_dim) const;
 
  private:
-  LatentFactorization factorization(const at::Tensor& rest) const;
+  at::Tensor latent_keys(const at::Tensor& rest) const;
 
   SourceAttention source_;
   RecipeSteps steps_;
   RopeFold fold_;
   SharedRopeComponents components_;
-  LatentProblem problem_;  // without keys
+  LatentSpace space_;
 };
 
 // Sensitivities as the steps want them: kappa, or its mean for all heads.
