@@ -21,8 +21,7 @@ std::optional<std::string> StaticStep::why_not(const Vlm& model, const Contiguou
   }
   for (std::int64_t layer = 0; layer < cache.layers(); ++layer) {
     for (const CachePlane& plane : cache.layout(layer).planes) {
-      if (is_quantised(plane.codec.dtype)) return "the decode kernels read no quantised cache";
-      if (plane.codec.dtype != CacheDtype::Auto &&
+      if (!is_quantised(plane.codec.dtype) && plane.codec.dtype != CacheDtype::Auto &&
           plane.codec.dtype != cache_dtype_of(model.dtype()))
         return "the cache is of another dtype than the model";
     }
@@ -38,14 +37,14 @@ StaticStep::StaticStep(const Vlm& model,
     : model_(model), use_graph_(use_graph) {
   const auto on_device = at::TensorOptions().device(model.device());
   for (std::int64_t layer = 0; layer < cache.layers(); ++layer) {
-    std::vector<at::Tensor> planes;
+    std::vector<kernels::Plane> planes;
     for (std::size_t plane = 0; plane < cache.layout(layer).planes.size(); ++plane) {
-      planes.push_back(cache.stored(layer, plane).payload);
-      check(planes.back().size(1) >= tokens,
+      planes.push_back(kernel_plane(cache.stored(layer, plane), cache.layout(layer).planes[plane]));
+      check(planes.back().payload.size(1) >= tokens,
             ErrorKind::Internal,
             "decode step: expected a cache for {} tokens, got {}",
             tokens,
-            planes.back().size(1));
+            planes.back().payload.size(1));
     }
     planes_.push_back(std::move(planes));
   }

@@ -39,7 +39,7 @@ class StaticStep {
   const Vlm& model_;
   bool use_graph_;
   std::int64_t steps_ = 0;
-  std::vector<std::vector<at::Tensor>> planes_;  // [layer][plane] -> [B, capacity, …]
+  std::vector<std::vector<kernels::Plane>> planes_;  // [layer][plane]
   kernels::DecodeSpan span_;
   at::Tensor cos_, sin_;  // [tokens, D]
   at::Tensor tokens_;     // int64 [B], what the graph reads

@@ -18,11 +18,18 @@ const char* launch_gemv(const GemvParams& params, void* stream);
 const char* launch_heads_gemv(const HeadsGemvParams& params, void* stream);
 const char* launch_rope_append(const RopeAppendParams& params, void* stream);
 const char* launch_mla_decode(const MlaDecodeParams& params, void* stream);
+const char* launch_shared_rope_append(const SharedRopeAppendParams& params, void* stream);
 const char* launch_mha_decode(const MhaDecodeParams& params, void* stream);
 const char* launch_merge_splits(const MergeParams& params, void* stream);
 
 // Why launch_mla_decode cannot take a shape; nullptr when it can. Plain arithmetic, no device.
-const char* why_no_mla_decode(int heads, int kv_heads, int rope_dim, int latent_dim);
+const char* why_no_mla_decode(int heads,
+                              int kv_heads,
+                              int rope_dim,
+                              int latent_dim,
+                              Codec rope_codec,
+                              Codec latent_codec,
+                              bool paged);
 const char* why_no_mha_decode(int head_dim);
 // Streaming multiprocessors of the current device.
 int multiprocessors();

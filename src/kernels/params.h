@@ -7,6 +7,27 @@ namespace vmla::kernels {
 
 enum class Scalar { Float32, Float16, BFloat16 };
 
+// How a cache plane's numbers are stored: as they are, or quantised (bytes: nn/plane_codec.h).
+enum class Codec { None, Int8, Fp8, Int4 };
+
+// A cache plane as it lies in memory, one token's bytes after the other's.
+struct PlaneParams {
+  void* payload;  // [slots, bytes of a token]; null: there is no such plane
+  void* scales;   // fp16 [slots, ceil(width / group)]; null unless quantised
+  Codec codec;
+  int width;  // numbers a token
+  int group;  // neighbours that share a scale
+};
+
+// Which slot of its planes token t of row b has: b * capacity + t, or with a table
+// table[b, t / block] * block + t % block.
+struct PageParams {
+  const int* table;  // [batch, blocks], or null
+  int blocks;        // a row of the table
+  int block_bits;    // block = 1 << block_bits
+  int capacity;
+};
+
 struct RmsNormParams {
   const void* x;       // [rows, width]
   const void* weight;  // [width]
@@ -62,13 +83,30 @@ struct RopeAppendParams {
   const void* cos;  // [batch, head_dim]
   const void* sin;
   const std::int64_t* rope_dims;  // [K, R] into head_dim, or null: 0 .. R-1
-  void* k_rope;                   // [batch, capacity, K, R]
-  void* plane_1;                  // [batch, capacity, width_1]
-  void* plane_2;                  // or null
-  const int* count;               // tokens with the new one; it goes to row count - 1
+  PlaneParams k_rope;             // [K, R] a token
+  PlaneParams plane_1, plane_2;   // the second may be missing
+  PageParams pages;
+  const int* count;  // tokens with the new one; it goes to row count - 1
   std::int64_t row_stride;
-  std::int64_t k_rope_stride, plane_1_stride, plane_2_stride;  // from batch row to batch row
-  int batch, heads, kv_heads, rope_dim, nope_dim, head_dim, width_1, width_2;
+  int batch, heads, kv_heads, rope_dim, nope_dim, head_dim;
+  Scalar scalar;
+};
+
+// The same for the layout whose rope key is one for all heads: a row of `projected` is
+// [H*D q | 2n k | C latent], each head's query is mixed into n complex components and rotated.
+struct SharedRopeAppendParams {
+  const void* projected;  // [batch, row_stride]
+  const void* q_mix;      // [heads, n, 2]
+  const void* cos;        // [batch, head_dim]
+  const void* sin;
+  const std::int64_t* rope_dims;  // [2n] into head_dim
+  void* q_rope;                   // [batch, heads, 2n]
+  PlaneParams k_rope;             // [2n] a token
+  PlaneParams latent;             // [C] a token
+  PageParams pages;
+  const int* count;
+  std::int64_t row_stride;
+  int batch, heads, components, head_dim;
   Scalar scalar;
 };
 
@@ -85,21 +123,22 @@ struct SplitParams {
 
 struct MlaDecodeParams {
   SplitParams split;
-  const void* q_rope;    // [batch, heads, rope_dim]
-  const void* q_latent;  // [batch, heads, latent_dim]
-  const void* k_rope;    // [batch, capacity, kv_heads, rope_dim]
-  const void* latent;    // [batch, capacity, latent_dim]
-  std::int64_t q_rope_stride, k_rope_stride, latent_stride;  // from batch row to batch row
+  PageParams pages;
+  PlaneParams k_rope;          // [kv_heads, rope_dim] a token
+  PlaneParams latent;          // [latent_dim] a token
+  const void* q_rope;          // [batch, heads, rope_dim]
+  const void* q_latent;        // [batch, heads, latent_dim]
+  std::int64_t q_rope_stride;  // from batch row to batch row
   int batch, heads, kv_heads, rope_dim, latent_dim;
   Scalar scalar;
 };
 
 struct MhaDecodeParams {
   SplitParams split;
-  const void* q;  // [batch, heads, head_dim]
-  const void* k;  // [batch, capacity, kv_heads, head_dim]
-  const void* v;
-  std::int64_t q_stride, k_stride, v_stride;  // from batch row to batch row
+  PageParams pages;
+  PlaneParams k, v;       // [kv_heads, head_dim] a token
+  const void* q;          // [batch, heads, head_dim]
+  std::int64_t q_stride;  // from batch row to batch row
   int batch, heads, kv_heads, head_dim;
   Scalar scalar;
 };

@@ -37,7 +37,7 @@ struct AttentionContext {
 struct StepContext {
   at::Tensor cos, sin;  // [B, D]
   kernels::DecodeSpan span;
-  std::vector<at::Tensor> planes;  // the layer's storage, [B, capacity, …] in the layout's order
+  std::vector<kernels::Plane> planes;  // the layer's storage, in the layout's order
 };
 
 class Attention {

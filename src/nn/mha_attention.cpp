@@ -34,7 +34,7 @@ at::Tensor MhaAttention::step(const at::Tensor& hidden,
                               const StepContext& context) const {
   const std::int64_t batch = hidden.size(0);
   const at::Tensor projected = input_proj_.forward(hidden, {&q_proj_, &k_proj_, &v_proj_});
-  const at::Tensor &k = context.planes[0], &v = context.planes[1];
+  const kernels::Plane &k = context.planes[0], &v = context.planes[1];
   kernels::rope_append({projected, context.cos, context.sin, {}, k, v, {}, shape_.heads, 0},
                        context.span);
   const at::Tensor q = projected.slice(1, 0, shape_.heads * shape_.head_dim)

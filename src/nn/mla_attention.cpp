@@ -149,7 +149,7 @@ at::Tensor MlaAttention::step(const at::Tensor& hidden,
   const auto& a = shape_.attention;
   const std::int64_t batch = hidden.size(0), n = shape_.nope_dim();
   const at::Tensor projected = input_proj_.forward(hidden, {&q_proj_, &k_r_proj_, &down_kv_});
-  const at::Tensor &k_rope = context.planes[0], &latent = context.planes[1];
+  const kernels::Plane &k_rope = context.planes[0], &latent = context.planes[1];
   const at::Tensor dims = rope_dims_.to(hidden.device()).view({a.kv_heads, shape_.rope_dim});
   kernels::rope_append({projected, context.cos, context.sin, dims, k_rope, latent, {}, a.heads, n},
                        context.span);

@@ -22,6 +22,7 @@
 
 #include <cstdint>
 
+#include "kernels/decode_ops.h"
 #include "nn/cache_layout.h"
 
 namespace vmla {
@@ -42,6 +43,9 @@ StoredPlane encode_plane(const at::Tensor& values, const CachePlane& plane);
 
 // -> [B, T, …plane shape] in dtype; a view of the payload where it is stored in that dtype.
 at::Tensor decode_plane(const StoredPlane& stored, const CachePlane& plane, at::ScalarType dtype);
+
+// As the decode kernels take it. The plane is no flag.
+kernels::Plane kernel_plane(const StoredPlane& stored, const CachePlane& plane);
 
 CacheDtype cache_dtype_of(at::ScalarType dtype);
 

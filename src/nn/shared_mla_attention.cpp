@@ -132,4 +132,33 @@ at::Tensor SharedMlaAttention::absorbed(const at::Tensor& q,
   return from_key_heads(out, fresh);
 }
 
+at::Tensor SharedMlaAttention::step(const at::Tensor& hidden,
+                                    const at::Tensor& residual,
+                                    const StepContext& context) const {
+  const auto& a = shape_.attention;
+  const std::int64_t batch = hidden.size(0);
+  const at::Tensor projected = input_proj_.forward(hidden, {&q_proj_, &k_r_proj_, &down_kv_});
+  const kernels::Plane &k_rope = context.planes[0], &latent = context.planes[1];
+  const at::Tensor q_rope = kernels::shared_rope_append(
+      {projected, q_mix_, context.cos, context.sin, rope_dims_.to(hidden.device()), k_rope, latent},
+      context.span);
+  const at::Tensor q =
+      projected.narrow(1, 0, a.heads * a.head_dim).view({batch, a.heads, a.head_dim});
+  const at::Tensor q_latent = kernels::heads_linear_transposed(
+      q, up_k_.weight.view({a.kv_heads, a.head_dim, shape_.latent_dim}));
+  const at::Tensor weighted =
+      kernels::mla_decode(q_rope, q_latent, k_rope, latent, context.span, scale());
+  at::Tensor out = kernels::heads_linear(
+      weighted, up_v_.weight.view({a.kv_heads, a.head_dim, shape_.latent_dim}));  // [B, H, D]
+  if (up_v_.bias.defined()) {
+    out =
+        out + up_v_.bias.view({a.kv_heads, a.head_dim}).repeat_interleave(a.heads / a.kv_heads, 0);
+  }
+  return kernels::linear(out.reshape({batch, -1}), o_proj_.weight, o_proj_.bias, residual);
+}
+
+void SharedMlaAttention::merge_projections() {
+  input_proj_.merge({&q_proj_, &k_r_proj_, &down_kv_});
+}
+
 }  // namespace vmla

@@ -30,6 +30,11 @@ class SharedMlaAttention final : public Attention {
     return shared_mla_cache_layout(shape_, mode);
   }
   void collect(const std::string& prefix, ParameterList& out) override;
+  std::optional<std::string> why_no_step() const override { return std::nullopt; }
+  at::Tensor step(const at::Tensor& hidden,
+                  const at::Tensor& residual,
+                  const StepContext& context) const override;
+  void merge_projections() override;
   const SharedMlaShape& shape() const { return shape_; }
 
  private:
@@ -55,6 +60,7 @@ class SharedMlaAttention final : public Attention {
   at::Tensor rope_dims_;  // int64 [2n]: j(m), then j(m) + D/2
   at::Tensor q_mix_;      // [H, n, 2]
   Linear q_proj_, k_r_proj_, down_kv_, up_k_, up_v_, o_proj_;
+  MergedLinear input_proj_;  // q, k_r, down_kv
 };
 
 }  // namespace vmla

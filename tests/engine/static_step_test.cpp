@@ -32,7 +32,17 @@ std::vector<Case> cases() {
   joint_gqa = joint;
   joint_gqa.kv_heads = 2;
   joint_gqa.qkv_bias = true;
-  return {{"mha", {}}, {"gqa_bias", gqa}, {"joint", joint}, {"joint_gqa_bias", joint_gqa}};
+  TinyShape shared, shared_gqa;  // widths differ from layer to layer
+  shared.shared_layers = {{{0, 2, 2, 5}, 19}, {{1, 7}, 36}};
+  shared_gqa = shared;
+  shared_gqa.kv_heads = 2;
+  shared_gqa.qkv_bias = true;
+  return {{"mha", {}},
+          {"gqa_bias", gqa},
+          {"joint", joint},
+          {"joint_gqa_bias", joint_gqa},
+          {"shared", shared},
+          {"shared_gqa_bias", shared_gqa}};
 }
 
 SessionOptions with(StepEngine engine) {
@@ -62,6 +72,40 @@ TEST_P(StaticStepCases, StepsEqualThePlainOnes) {
   EXPECT_FALSE(plain.steps_statically());
   EXPECT_EQ(fixed.length(), 12);
   EXPECT_EQ(fixed.cache().bytes(), plain.cache().bytes());
+}
+
+// Both read the same stored numbers; where rounding differs, a number may fall to its neighbour.
+TEST_P(StaticStepCases, StepsOnAQuantisedCacheEqualThePlainOnes) {
+  const auto model = make_tiny_model(GetParam().shape);
+  const at::Tensor ids = tiny_ids(GetParam().shape, 3, 12);
+  for (const CacheFormat& format : {CacheFormat{CacheDtype::Int8, CacheDtype::Int8},
+                                    CacheFormat{CacheDtype::Fp8, CacheDtype::Auto},
+                                    CacheFormat{CacheDtype::Int4, CacheDtype::Int8},
+                                    CacheFormat{CacheDtype::Int4, CacheDtype::Int4}}) {
+    const auto options = [&](StepEngine engine, const CacheFormat& cache_format) {
+      SessionOptions out = with(engine);
+      out.cache_format = cache_format;
+      return out;
+    };
+    Session plain(*model, 3, options(StepEngine::Plain, format)),
+        fixed(*model, 3, options(StepEngine::Static, format)),
+        unpacked(*model, 3, options(StepEngine::Static, {}));
+    for (Session* session : {&plain, &fixed, &unpacked})
+      session->prefill(model->embed(ids.slice(1, 0, 5), {}));
+    const auto distance = [](const at::Tensor& a, const at::Tensor& b) {
+      return (a - b).square().mean().sqrt().item<double>();
+    };
+    for (std::int64_t i = 5; i < 12; ++i) {
+      const c10::InferenceMode guard;
+      fixed.cache().poison_unused();
+      const at::Tensor tokens = ids.select(1, i), got = fixed.step(tokens);
+      const double loss = distance(unpacked.step(tokens), got);
+      EXPECT_LT(distance(got, plain.step(tokens)), 0.02 * loss) << i;
+      EXPECT_GT(loss, 1e-4);
+    }
+    EXPECT_TRUE(fixed.steps_statically());
+    EXPECT_EQ(fixed.cache().bytes(), plain.cache().bytes());
+  }
 }
 
 TEST_P(StaticStepCases, MergedProjectionsChangeNothing) {
@@ -142,13 +186,14 @@ TEST(StaticStep, OtherPaddingAndLayoutsGoThePlainWay) {
 TEST(StaticStepCuda, GraphEqualsDirectStepsAndErrsNoMoreThanPlain) {
   if (!kernels::built_with_cuda() || !at::globalContext().hasCUDA())
     GTEST_SKIP() << "no CUDA device";
-  TinyShape mha, mla;
-  mha.head_dim = mla.head_dim = 64;
-  mha.hidden = mla.hidden = 256;
+  TinyShape mha, mla, shared;
+  mha.head_dim = mla.head_dim = shared.head_dim = 64;
+  mha.hidden = mla.hidden = shared.hidden = 256;
   mla.mla = SvdMethod::Joint;
   mla.rope_dim = 32;
   mla.low_rank = 32;
-  for (const TinyShape& shape : {mha, mla}) {
+  shared.shared_layers = {{{0, 2, 2, 5, 9, 31}, 104}, {{1, 7}, 64}};
+  for (const TinyShape& shape : {mha, mla, shared}) {
     for (const std::int64_t rows : {1, 3, 9}) {
       const auto model = make_tiny_model(shape, at::kBFloat16, at::kCUDA);
       const auto exact = make_tiny_model(shape);
@@ -179,6 +224,54 @@ TEST(StaticStepCuda, GraphEqualsDirectStepsAndErrsNoMoreThanPlain) {
       }
       EXPECT_TRUE(graph.steps_statically());
       EXPECT_LT(graph_error, 1.2 * plain_error) << rows;
+      EXPECT_GT(plain_error, 0.0);
+    }
+  }
+}
+
+// A quantised cache in a graph: the kernels read what the plain path would.
+TEST(StaticStepCuda, QuantisedCacheErrsNoMoreThanPlain) {
+  if (!kernels::built_with_cuda() || !at::globalContext().hasCUDA())
+    GTEST_SKIP() << "no CUDA device";
+  TinyShape mha, mla, shared;
+  mha.head_dim = mla.head_dim = shared.head_dim = 64;
+  mha.hidden = mla.hidden = shared.hidden = 256;
+  mla.mla = SvdMethod::Joint;
+  mla.rope_dim = 32;
+  mla.low_rank = 32;
+  shared.shared_layers = {{{0, 2, 2, 5, 9, 31}, 104}, {{1, 7, 7, 8}, 64}};
+  for (const TinyShape& shape : {mha, mla, shared}) {
+    for (const CacheDtype dtype : {CacheDtype::Int8, CacheDtype::Fp8, CacheDtype::Int4}) {
+      const std::int64_t rows = 3;
+      const auto model = make_tiny_model(shape, at::kBFloat16, at::kCUDA);
+      const auto exact = make_tiny_model(shape);
+      const auto given = model->parameters(), wide = exact->parameters();
+      for (std::size_t i = 0; i < given.size(); ++i)
+        *wide[i].tensor = given[i].tensor->to(at::kCPU, at::kFloat);
+      const at::Tensor ids = tiny_ids(shape, rows, 40);
+      const auto options = [&](StepEngine engine) {
+        SessionOptions out = with(engine);
+        out.cache_format = {dtype, dtype};
+        return out;
+      };
+      Session truth(*exact, rows), plain(*model, rows, options(StepEngine::Plain)),
+          graph(*model, rows, options(StepEngine::Auto));
+      truth.prefill(exact->embed(ids.slice(1, 0, 20), {}));
+      for (Session* session : {&plain, &graph})
+        session->prefill(model->embed(ids.slice(1, 0, 20).to(at::kCUDA), {}));
+      double plain_error = 0, graph_error = 0;
+      for (std::int64_t i = 20; i < 40; ++i) {
+        const c10::InferenceMode guard;
+        const at::Tensor tokens = ids.select(1, i), there = tokens.to(at::kCUDA);
+        const at::Tensor want = truth.step(tokens);
+        const auto error = [&](const at::Tensor& got) {
+          return (got.to(at::kCPU, at::kFloat) - want).abs().mean().item<double>();
+        };
+        graph_error += error(graph.step(there));
+        plain_error += error(plain.step(there));
+      }
+      EXPECT_TRUE(graph.steps_statically());
+      EXPECT_LT(graph_error, 1.2 * plain_error) << cache_dtype_name(dtype);
       EXPECT_GT(plain_error, 0.0);
     }
   }

@@ -311,7 +311,7 @@ TEST(DecodeOpsCuda, RopeAppendEqualsReferenceBitForBit) {
                              heads,
                              nope};
       kernels::rope_append(op, span_of({0, 0, 0}, 5, at::kCUDA), backend);
-      return std::vector<at::Tensor>{op.projected, op.k_rope, op.plane_1};
+      return std::vector<at::Tensor>{op.projected, op.k_rope.payload, op.plane_1.payload};
     };
     const auto got = run(kernels::Backend::Cuda), want = run(kernels::Backend::Reference);
     // The rotated keys' place in the row is scratch.

@@ -1,47 +1,96 @@
-// The second half of split-KV decoding: the splits' sums brought to one maximum and normalised.
-#include "kernels/cuda/scalar.cuh"
+// The second half of split-KV decoding: the splits' sums brought to one maximum and normalised. A
+// block takes 128 columns of one head; its warps share out the splits.
+#include "kernels/cuda/dependent_launch.cuh"
+#include "kernels/cuda/plane.cuh"
 #include "kernels/device.h"
 
 namespace vmla::kernels {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kWarps = 8, kColumns = 128;
+constexpr int kMostSplits = 128;
 
 template <typename T>
-__global__ void merge_splits_kernel(const MergeParams p) {
-  const int head = blockIdx.y, b = blockIdx.z;
+__global__ void __launch_bounds__(kWarps * 32) merge_splits_kernel(const MergeParams p) {
+  __shared__ float weight[kMostSplits];
+  __shared__ float4 sums[kWarps][32];
+  let_next_start();
+  wait_for_previous();
+  const int head = blockIdx.y, b = blockIdx.z, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const SplitParams& s = p.split;
   const std::int64_t base = static_cast<std::int64_t>(b) * s.splits * p.heads + head;
-  float maximum = -INFINITY;
-  for (int i = 0; i < s.splits; ++i)
-    maximum = fmaxf(maximum, s.maximum[base + static_cast<std::int64_t>(i) * p.heads]);
-  const int column = blockIdx.x * kThreads + threadIdx.x;
-  float total = 0.f, value = 0.f;
-  for (int i = 0; i < s.splits; ++i) {
-    const std::int64_t at = base + static_cast<std::int64_t>(i) * p.heads;
-    const float split_sum = s.sum[at];
-    if (split_sum == 0.f) continue;  // nothing was visible there, and nothing was written
-    const float weight = exp2f(s.maximum[at] - maximum);
-    total += weight * split_sum;
-    if (column < p.width) value += weight * s.partial[at * p.width + column];
+
+  // Every warp finds the total for itself, the first notes the weights for all.
+  float maximum[kMostSplits / 32], sum[kMostSplits / 32], highest = -INFINITY, total = 0.f;
+#pragma unroll
+  for (int i = 0; i < kMostSplits / 32; ++i) {
+    const int split = lane + i * 32;
+    const std::int64_t at = base + static_cast<std::int64_t>(split) * p.heads;
+    sum[i] = split < s.splits ? s.sum[at] : 0.f;
+    maximum[i] = split < s.splits ? s.maximum[at] : -INFINITY;
+    highest = fmaxf(highest, maximum[i]);
   }
+  highest = lane_max<32>(highest);
+#pragma unroll
+  for (int i = 0; i < kMostSplits / 32; ++i) {
+    // Of a split in which nothing was visible nothing was written.
+    const float mine = sum[i] == 0.f ? 0.f : exp2f(maximum[i] - highest);
+    total += mine * sum[i];
+    if (warp == 0) weight[lane + i * 32] = mine;
+  }
+  total = lane_sum<32>(total);
+  __syncthreads();
+
+  const int column = blockIdx.x * kColumns + lane * 4;
+  float4 mine = make_float4(0.f, 0.f, 0.f, 0.f);
   if (column < p.width) {
-    static_cast<T*>(p.out)[(static_cast<std::int64_t>(b) * p.heads + head) * p.width + column] =
-        from_float<T>(total == 0.f ? 0.f : value / total);
+#pragma unroll 4
+    for (int split = warp; split < s.splits; split += kWarps) {
+      const float by = weight[split];
+      if (by == 0.f) continue;
+      const float4 part = *reinterpret_cast<const float4*>(
+          s.partial + (base + static_cast<std::int64_t>(split) * p.heads) * p.width + column);
+      mine.x = fmaf(by, part.x, mine.x);
+      mine.y = fmaf(by, part.y, mine.y);
+      mine.z = fmaf(by, part.z, mine.z);
+      mine.w = fmaf(by, part.w, mine.w);
+    }
   }
+  sums[warp][lane] = mine;
+  __syncthreads();
+  if (warp != 0 || column >= p.width) return;
+#pragma unroll
+  for (int w = 1; w < kWarps; ++w) {
+    const float4 part = sums[w][lane];
+    mine.x += part.x;
+    mine.y += part.y;
+    mine.z += part.z;
+    mine.w += part.w;
+  }
+  const float scale = total == 0.f ? 0.f : 1.f / total;
+  T* out = static_cast<T*>(p.out) + (static_cast<std::int64_t>(b) * p.heads + head) * p.width;
+  *reinterpret_cast<uint2*>(out + column) =
+      make_uint2(pack_pair(T{}, mine.x * scale, mine.y * scale),
+                 pack_pair(T{}, mine.z * scale, mine.w * scale));
 }
 
 }  // namespace
 
 const char* launch_merge_splits(const MergeParams& p, void* stream) {
-  const dim3 grid(static_cast<unsigned>((p.width + kThreads - 1) / kThreads),
+  if (p.split.splits > kMostSplits) return "merge_splits takes up to 128 splits";
+  if (p.width % 4 != 0) return "merge_splits takes widths in steps of 4";
+  const dim3 grid(static_cast<unsigned>((p.width + kColumns - 1) / kColumns),
                   static_cast<unsigned>(p.heads),
                   static_cast<unsigned>(p.batch));
-  dispatch(p.scalar, [&](auto zero) {
-    using T = decltype(zero);
-    merge_splits_kernel<T><<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(p);
+  return dispatch_half(p.scalar, [&](auto zero) {
+    launch_dependent(merge_splits_kernel<decltype(zero)>,
+                     grid,
+                     kWarps * 32,
+                     0,
+                     static_cast<cudaStream_t>(stream),
+                     p);
+    return last_error();
   });
-  return last_error();
 }
 
 }  // namespace vmla::kernels

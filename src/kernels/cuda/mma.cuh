@@ -17,6 +17,19 @@ __device__ inline void copy_async(std::uint32_t to, const void* from, bool prese
   const int bytes = present ? 16 : 0;
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes));
 }
+// The same of 4, 8 or 16 bytes, aligned to as many.
+template <int kBytes>
+__device__ inline void copy_async_bytes(std::uint32_t to, const void* from, bool present) {
+  if constexpr (kBytes == 16) {
+    copy_async(to, from, present);
+  } else {
+    const int bytes = present ? kBytes : 0;
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to),
+                 "l"(from),
+                 "n"(kBytes),
+                 "r"(bytes));
+  }
+}
 __device__ inline void copy_commit() {
   asm volatile("cp.async.commit_group;");
 }

@@ -39,7 +39,7 @@ __device__ inline void unpack(const uint4& word, float (&out)[8]) {
 // Weights and cache rows are read once: past L1, not kept there.
 __device__ inline uint4 load_streaming(const void* address) {
   uint4 out;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+  asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
                : "=r"(out.x), "=r"(out.y), "=r"(out.z), "=r"(out.w)
                : "l"(address));
   return out;
@@ -60,5 +60,10 @@ __device__ inline float lane_max(float value) {
     value = fmaxf(value, __shfl_xor_sync(0xffffffffU, value, offset));
   return value;
 }
+// What is read again and again, but written by an earlier kernel: an ordinary load, not __ldg.
+__device__ inline uint4 load_fresh(const void* address) {
+  return *static_cast<const uint4*>(address);
+}
+
 
 }  // namespace vmla::kernels

@@ -29,13 +29,22 @@ const char* launch_rope_append(const RopeAppendParams& /*params*/, void* /*strea
 const char* launch_mla_decode(const MlaDecodeParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
+const char* launch_shared_rope_append(const SharedRopeAppendParams& /*params*/, void* /*stream*/) {
+  return kNoCuda;
+}
 const char* launch_mha_decode(const MhaDecodeParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
 const char* launch_merge_splits(const MergeParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
-const char* why_no_mla_decode(int /*heads*/, int /*kv_heads*/, int /*rope*/, int /*latent*/) {
+const char* why_no_mla_decode(int /*heads*/,
+                              int /*kv_heads*/,
+                              int /*rope_dim*/,
+                              int /*latent_dim*/,
+                              Codec /*rope_codec*/,
+                              Codec /*latent_codec*/,
+                              bool /*paged*/) {
   return kNoCuda;
 }
 const char* why_no_mha_decode(int /*head_dim*/) {

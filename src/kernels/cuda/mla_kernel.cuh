@@ -1,0 +1,411 @@
+// Multi-head latent attention of one query token, split over the tokens: all heads of a block share
+// each latent that is read. docs/kernels/mla_decode.md explains the plan and its limits.
+//
+// A block takes kTiles * 16 heads and walks over its tokens 16 at a time. Warp w owns kColumns of
+// the latent's columns and, of the rotary keys, those of its heads or (kShared) its part of the one
+// for all heads; it copies only those, so that the copies need no block-wide barrier. Per step:
+//   1. partial scores over the warp's columns, on tensor cores, to shared memory;
+//   2. each warp finishes the rows of its heads: sum over warps, rotary part, online softmax;
+//   3. out[heads, the warp's columns] += P . latent, on tensor cores, from the same tile.
+#pragma once
+
+#include "kernels/cuda/dependent_launch.cuh"
+#include "kernels/cuda/mla_geometry.h"
+#include "kernels/cuda/mla_stream.cuh"
+#include "kernels/cuda/mma.cuh"
+#include "kernels/cuda/vector.cuh"
+
+namespace vmla::kernels {
+
+// kStages 0: any width, pages and any number of stages; else plain planes of whole shares in rows.
+// kPacked: planes may be quantised.
+template <typename T, int kWarps, int kTiles, int kColumns, int kStages, bool kShared, bool kPacked>
+__global__ void __launch_bounds__(kWarps * 32, 1)
+    mla_decode_kernel(const MlaDecodeParams p, const MlaGeometry g) {
+  constexpr bool kAny = kStages == 0;
+  constexpr float kLog2E = 1.4426950408889634f;
+  constexpr int kTokens = MlaGeometry::kTokens, kScorePitch = MlaGeometry::kScorePitch,
+                kWeightPitch = MlaGeometry::kWeightPitch;
+  constexpr int kRows = kTiles * 16, kRowsPerWarp = kRows / kWarps;
+  constexpr int kLatentPitch = kColumns + 8;
+  let_next_start();
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int split = blockIdx.x, b = blockIdx.z, head_0 = blockIdx.y * kRows;
+  const int group = p.heads / p.kv_heads, rope = p.rope_dim;
+  const int stages = kAny ? g.stages : kStages;
+
+  extern __shared__ __align__(16) unsigned char memory[];
+  auto* scores = reinterpret_cast<float*>(memory);        // [warps][rows][pitch]
+  auto* rescale = scores + kWarps * kRows * kScorePitch;  // [rows]
+  auto* weights = reinterpret_cast<T*>(rescale + kRows);  // [rows][pitch]
+  T* q_memory = weights + kRows * kWeightPitch;           // [rows][rope or pitch]
+  auto* q_rope = reinterpret_cast<float*>(q_memory);      // unless kShared
+  unsigned char* raw = memory + g.raw_at;                 // [stages][warps][latent, rope]
+  const int raw_bytes = g.latent.raw_bytes + g.rope.raw_bytes;
+  const int kv_0 = min((head_0 + warp * kRowsPerWarp) / group, p.kv_heads - 1);
+  const int kv_count = min(g.kv_heads_per_warp, p.kv_heads - kv_0);
+  // The shared rotary key: this warp's first number, and its steps of 16.
+  const int rope_0 = warp * g.rope.numbers;
+  const int rope_steps = kShared ? (min(max(rope - rope_0, 0), g.rope.numbers) + 15) / 16 : 0;
+
+  [[maybe_unused]] MlaStream* streams =
+      reinterpret_cast<MlaStream*>(memory + g.streams_at) + warp * 2;
+  if constexpr (kAny) {
+    if (lane == 0) {
+      note_stream(streams[0], p.latent, g.latent, warp * kColumns, kColumns);
+      note_stream(streams[1],
+                  p.k_rope,
+                  g.rope,
+                  kShared ? rope_0 : kv_0 * rope,
+                  kShared ? rope_steps * 16 : kv_count * rope);
+    }
+    __syncwarp();
+  }
+  wait_for_previous();
+
+  const int begin = p.split.first[b], end = *p.split.count;
+  int share = (end - begin + p.split.splits - 1) / p.split.splits;
+  share = (share + kTokens - 1) / kTokens * kTokens;
+  const int from = begin + split * share, to = min(from + share, end);
+  const int steps = to > from ? (to - from + kTokens - 1) / kTokens : 0;
+
+  // Slots of the 16 tokens of a step, one a lane, looked up a step ahead.
+  [[maybe_unused]] int next_slot = 0;
+  if constexpr (kAny) {
+    if (steps > 0) next_slot = slot_of(p.pages, b, min(from + lane % 16, to - 1));
+  }
+  const std::int64_t row_0 = static_cast<std::int64_t>(b) * p.pages.capacity;
+  [[maybe_unused]] const T* latent =
+      static_cast<const T*>(p.latent.payload) + row_0 * p.latent_dim + warp * kColumns;
+  [[maybe_unused]] const T* k_rope =
+      static_cast<const T*>(p.k_rope.payload) + (row_0 * p.kv_heads + kv_0) * rope;
+
+  const auto load_tile = [&](int step) {
+    if (step < steps) {
+      const int stage = step % stages, place = stage * kWarps + warp;
+      const int token_0 = from + step * kTokens;
+      if constexpr (kAny) {
+        int* slots = reinterpret_cast<int*>(memory + g.slots_at) + place * kTokens;
+        if (lane < kTokens) slots[lane] = next_slot;
+        __syncwarp();
+        const int tokens = min(kTokens, to - token_0);
+        const std::uint32_t at = shared_address(raw + place * raw_bytes);
+        copy_stream(streams[0], at, slots, tokens, lane);
+        copy_stream(streams[1], at + g.latent.raw_bytes, slots, tokens, lane);
+        if constexpr (kPacked) {
+          const std::uint32_t scales = shared_address(memory + g.scales_at) +
+                                       place * kTokens * 4 * (g.latent.scales + g.rope.scales);
+          copy_scales(streams[0], scales, slots, tokens, lane);
+          copy_scales(streams[1], scales + kTokens * 4 * g.latent.scales, slots, tokens, lane);
+        }
+        if (step + 1 < steps)
+          next_slot = slot_of(p.pages, b, min(token_0 + kTokens + lane % 16, to - 1));
+      } else {
+        T* tile = reinterpret_cast<T*>(raw + place * raw_bytes);
+        constexpr int kChunks = kColumns / 8;
+#pragma unroll
+        for (int i = 0; i < kTokens * kChunks / 32; ++i) {
+          const int index = lane + i * 32, t = index / kChunks, chunk = index % kChunks;
+          const bool present = token_0 + t < to;
+          const T* source =
+              latent + static_cast<std::int64_t>(present ? token_0 + t : from) * p.latent_dim;
+          copy_async(
+              shared_address(tile + t * kLatentPitch + chunk * 8), source + chunk * 8, present);
+        }
+        T* rope_tile = tile + kTokens * kLatentPitch;
+        const int chunks = kv_count * rope / 8;
+        for (int index = lane; index < kTokens * chunks; index += 32) {
+          const int t = index / chunks, chunk = index % chunks;
+          const bool present = token_0 + t < to;
+          const T* source =
+              k_rope + static_cast<std::int64_t>(present ? token_0 + t : from) * p.kv_heads * rope;
+          copy_async(shared_address(rope_tile + t * g.rope.tile_pitch + chunk * 8),
+                     source + chunk * 8,
+                     present);
+        }
+      }
+    }
+    copy_commit();
+  };
+  for (int stage = 0; stage < stages - 1; ++stage) load_tile(stage);
+
+  if constexpr (kShared) {
+    for (int row = warp; row < kRows; row += kWarps) {
+      const int head = head_0 + row;
+      const T* from_row = static_cast<const T*>(p.q_rope) + b * p.q_rope_stride + head * rope;
+      for (int d = lane; d < g.q_pitch; d += 32) {
+        q_memory[row * g.q_pitch + d] =
+            head < p.heads && d < rope ? from_row[d] : from_float<T>(0.f);
+      }
+    }
+  } else {
+    for (int i = threadIdx.x; i < kRows * rope; i += kWarps * 32) {
+      const int head = head_0 + i / rope;
+      q_rope[i] = head < p.heads ? to_float(static_cast<const T*>(
+                                       p.q_rope)[b * p.q_rope_stride + head * rope + i % rope])
+                                 : 0.f;
+    }
+  }
+  // The queries' share of these columns, as the A operand of every step.
+  std::uint32_t q[kTiles][kColumns / 16][4];
+  {
+    const T* rows = static_cast<const T*>(p.q_latent) +
+                    static_cast<std::int64_t>(b) * p.heads * p.latent_dim + warp * kColumns;
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m) {
+#pragma unroll
+      for (int k = 0; k < kColumns / 16; ++k) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int head = head_0 + m * 16 + lane / 4 + (i % 2) * 8;
+          const int column = k * 16 + (lane % 4) * 2 + (i / 2) * 8;
+          const bool present = head < p.heads && (!kAny || warp * kColumns + column < p.latent_dim);
+          q[m][k][i] = present ? *reinterpret_cast<const std::uint32_t*>(
+                                     rows + static_cast<std::int64_t>(head) * p.latent_dim + column)
+                               : 0;
+        }
+      }
+    }
+  }
+  float out[kTiles][kColumns / 8][4] = {};
+  float maximum[kRowsPerWarp / 2], sum[kRowsPerWarp / 2];
+#pragma unroll
+  for (int r = 0; r < kRowsPerWarp / 2; ++r) {
+    maximum[r] = -INFINITY;
+    sum[r] = 0.f;
+  }
+  __syncthreads();
+
+  for (int step = 0; step < steps; ++step) {
+    if constexpr (kAny) {
+      if (stages == 3) {
+        copy_wait<1>();
+      } else {
+        copy_wait<0>();
+      }
+    } else {
+      copy_wait<kStages - 2>();
+    }
+    __syncwarp();
+    load_tile(step + stages - 1);
+    const int place = step % stages * kWarps + warp;
+    const T* tile = reinterpret_cast<const T*>(raw + place * raw_bytes);
+    const T* rope_tile = reinterpret_cast<const T*>(raw + place * raw_bytes + g.latent.raw_bytes);
+    if constexpr (kPacked) {
+      unsigned char* tiles = memory + g.tiles_at + warp * (g.latent.tile_bytes + g.rope.tile_bytes);
+      const auto* slots = reinterpret_cast<const int*>(memory + g.slots_at) + place * kTokens;
+      const auto* scales = reinterpret_cast<const std::uint32_t*>(memory + g.scales_at) +
+                           place * kTokens * (g.latent.scales + g.rope.scales);
+      if (g.latent.tile_bytes > 0) {
+        T* to_tile = reinterpret_cast<T*>(tiles);
+        unpack_stream(streams[0], tile, to_tile, slots, scales, lane);
+        tile = to_tile;
+      }
+      if (g.rope.tile_bytes > 0) {
+        T* to_tile = reinterpret_cast<T*>(tiles + g.latent.tile_bytes);
+        unpack_stream(
+            streams[1], rope_tile, to_tile, slots, scales + kTokens * g.latent.scales, lane);
+        rope_tile = to_tile;
+      }
+      __syncwarp();
+    }
+
+    float partial[kTiles][2][4] = {};
+    {
+      const std::uint32_t row =
+          shared_address(tile + ((lane / 16) * 8 + lane % 8) * kLatentPitch + ((lane / 8) % 2) * 8);
+#pragma unroll
+      for (int k = 0; k < kColumns / 16; ++k) {
+        std::uint32_t keys[4];
+        load_matrices(keys, row + k * 32);
+#pragma unroll
+        for (int m = 0; m < kTiles; ++m) {
+          mma<T>(partial[m][0], q[m][k], keys[0], keys[1]);
+          mma<T>(partial[m][1], q[m][k], keys[2], keys[3]);
+        }
+      }
+    }
+    if constexpr (kShared) {
+      std::uint32_t row = shared_address(
+          rope_tile + ((lane / 16) * 8 + lane % 8) * g.rope.tile_pitch + ((lane / 8) % 2) * 8);
+      std::uint32_t query = shared_address(
+          q_memory + (lane % 8 + ((lane / 8) % 2) * 8) * g.q_pitch + rope_0 + (lane / 16) * 8);
+      for (int k = 0; k < rope_steps; ++k) {
+        std::uint32_t keys[4];
+        load_matrices(keys, row);
+#pragma unroll
+        for (int m = 0; m < kTiles; ++m) {
+          std::uint32_t queries[4];
+          load_matrices(queries, query + m * 32 * g.q_pitch);
+          mma<T>(partial[m][0], queries, keys[0], keys[1]);
+          mma<T>(partial[m][1], queries, keys[2], keys[3]);
+        }
+        row += 32;
+        query += 32;
+      }
+    }
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+        float* at =
+            scores + (warp * kRows + m * 16 + lane / 4) * kScorePitch + n * 8 + (lane % 4) * 2;
+        *reinterpret_cast<float2*>(at) = make_float2(partial[m][n][0], partial[m][n][1]);
+        *reinterpret_cast<float2*>(at + 8 * kScorePitch) =
+            make_float2(partial[m][n][2], partial[m][n][3]);
+      }
+    }
+    __syncthreads();
+
+    const int t = lane % 16;
+    const bool visible = from + step * kTokens + t < to;
+#pragma unroll
+    for (int r = 0; r < kRowsPerWarp / 2; ++r) {
+      const int row = warp * kRowsPerWarp + r * 2 + lane / 16;
+      float score = 0.f;
+#pragma unroll
+      for (int w = 0; w < kWarps; ++w) score += scores[(w * kRows + row) * kScorePitch + t];
+      if constexpr (!kShared) {
+        const int kv = min((head_0 + row) / group, p.kv_heads - 1) - kv_0;
+        const T* key = rope_tile + t * g.rope.tile_pitch + kv * rope;
+        for (int d = 0; d < rope; d += 8) {
+          float values[8];
+          unpack<T>(*reinterpret_cast<const uint4*>(key + d), values);
+#pragma unroll
+          for (int j = 0; j < 8; ++j) score = fmaf(values[j], q_rope[row * rope + d + j], score);
+        }
+      }
+      score = visible ? score * p.split.scale * kLog2E : -INFINITY;
+      // At least one token of a step is visible, so the new maximum is finite.
+      const float highest = fmaxf(maximum[r], lane_max<16>(score));
+      const float weight = exp2f(score - highest), scale = exp2f(maximum[r] - highest);
+      const T rounded = from_float<T>(weight);
+      sum[r] = sum[r] * scale + lane_sum<16>(to_float(rounded));
+      maximum[r] = highest;
+      weights[row * kWeightPitch + t] = rounded;
+      if (t == 0) rescale[row] = scale;
+    }
+    __syncthreads();
+
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m) {
+      const float low = rescale[m * 16 + lane / 4], high = rescale[m * 16 + lane / 4 + 8];
+      if (__any_sync(0xffffffffU, low != 1.f || high != 1.f)) {
+#pragma unroll
+        for (int n = 0; n < kColumns / 8; ++n) {
+          out[m][n][0] *= low;
+          out[m][n][1] *= low;
+          out[m][n][2] *= high;
+          out[m][n][3] *= high;
+        }
+      }
+    }
+    std::uint32_t p_rows[kTiles][4];
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m) {
+      load_matrices(
+          p_rows[m],
+          shared_address(weights + (m * 16 + lane % 8 + ((lane / 8) % 2) * 8) * kWeightPitch +
+                         (lane / 16) * 8));
+    }
+    const std::uint32_t row =
+        shared_address(tile + (lane % 8 + ((lane / 8) % 2) * 8) * kLatentPitch + (lane / 16) * 8);
+#pragma unroll
+    for (int n = 0; n < kColumns / 16; ++n) {
+      std::uint32_t values[4];
+      load_matrices_transposed(values, row + n * 32);
+#pragma unroll
+      for (int m = 0; m < kTiles; ++m) {
+        mma<T>(out[m][2 * n], p_rows[m], values[0], values[1]);
+        mma<T>(out[m][2 * n + 1], p_rows[m], values[2], values[3]);
+      }
+    }
+    __syncwarp();  // the tile may be overwritten by the next copy only now
+  }
+
+  const std::int64_t base = (static_cast<std::int64_t>(b) * p.split.splits + split) * p.heads;
+#pragma unroll
+  for (int r = 0; r < kRowsPerWarp / 2; ++r) {
+    const int head = head_0 + warp * kRowsPerWarp + r * 2 + lane / 16;
+    if (lane % 16 == 0 && head < p.heads) {
+      p.split.maximum[base + head] = maximum[r];
+      p.split.sum[base + head] = sum[r];
+    }
+  }
+  if (steps == 0) return;  // the merge skips a split whose sum is 0
+#pragma unroll
+  for (int m = 0; m < kTiles; ++m) {
+#pragma unroll
+    for (int n = 0; n < kColumns / 8; ++n) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int head = head_0 + m * 16 + lane / 4 + half * 8;
+        const int column = warp * kColumns + n * 8 + (lane % 4) * 2;
+        if (head < p.heads && (!kAny || column < p.latent_dim)) {
+          float* to_row = p.split.partial + (base + head) * p.latent_dim;
+          *reinterpret_cast<float2*>(to_row + column) =
+              make_float2(out[m][n][half * 2], out[m][n][half * 2 + 1]);
+        }
+      }
+    }
+  }
+}
+
+template <typename T,
+          int kWarps,
+          int kTiles,
+          int kColumns,
+          int kStages,
+          bool kShared = false,
+          bool kPacked = false>
+const char* launch_mla_kernel(const MlaDecodeParams& p, const MlaGeometry& g, cudaStream_t stream) {
+  const auto kernel = mla_decode_kernel<T, kWarps, kTiles, kColumns, kStages, kShared, kPacked>;
+  cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(g.shared_bytes));
+  const dim3 grid(static_cast<unsigned>(p.split.splits),
+                  static_cast<unsigned>((p.heads + kTiles * 16 - 1) / (kTiles * 16)),
+                  static_cast<unsigned>(p.batch));
+  launch_dependent(
+      kernel, grid, kWarps * 32, static_cast<std::size_t>(g.shared_bytes), stream, p, g);
+  return last_error();
+}
+
+inline int shape_key(const MlaGeometry& g) {
+  return g.warps * 10000 + g.tiles * 1000 + g.columns;
+}
+
+// Any width, with or without pages; each pair of flags in a source file of its own.
+const char* launch_mla_heads(const MlaDecodeParams& p, const MlaGeometry& g, cudaStream_t stream);
+const char* launch_mla_heads_packed(const MlaDecodeParams& p,
+                                    const MlaGeometry& g,
+                                    cudaStream_t stream);
+const char* launch_mla_shared(const MlaDecodeParams& p, const MlaGeometry& g, cudaStream_t stream);
+const char* launch_mla_shared_packed(const MlaDecodeParams& p,
+                                     const MlaGeometry& g,
+                                     cudaStream_t stream);
+
+template <typename T, bool kShared, bool kPacked>
+const char* launch_mla_any(const MlaDecodeParams& p, const MlaGeometry& g, cudaStream_t stream) {
+  switch (shape_key(g)) {
+    case 42032:
+      return launch_mla_kernel<T, 4, 2, 32, 0, kShared, kPacked>(p, g, stream);
+    case 42064:
+      return launch_mla_kernel<T, 4, 2, 64, 0, kShared, kPacked>(p, g, stream);
+    case 82064:
+      return launch_mla_kernel<T, 8, 2, 64, 0, kShared, kPacked>(p, g, stream);
+    case 82096:
+      return launch_mla_kernel<T, 8, 2, 96, 0, kShared, kPacked>(p, g, stream);
+    case 82128:
+      return launch_mla_kernel<T, 8, 2, 128, 0, kShared, kPacked>(p, g, stream);
+    case 81128:
+      return launch_mla_kernel<T, 8, 1, 128, 0, kShared, kPacked>(p, g, stream);
+    case 81192:
+      return launch_mla_kernel<T, 8, 1, 192, 0, kShared, kPacked>(p, g, stream);
+    case 81256:
+      return launch_mla_kernel<T, 8, 1, 256, 0, kShared, kPacked>(p, g, stream);
+    default:
+      return "mla_decode has no kernel for this shape";
+  }
+}
+
+}  // namespace vmla::kernels
