@@ -9,6 +9,17 @@
 #include "nn/partial_rope.h"
 
 namespace vmla {
+namespace {
+
+// The part of an up-projection that makes some heads, `dim` rows each.
+Linear of_heads(const Linear& up, const KeyHeads& heads, std::int64_t dim) {
+  Linear out = up;
+  out.weight = up.weight.narrow(0, heads.first * dim, heads.count * dim);
+  if (up.bias.defined()) out.bias = up.bias.narrow(0, heads.first * dim, heads.count * dim);
+  return out;
+}
+
+}  // namespace
 
 MlaAttention::MlaAttention(const MlaShape& shape, const at::Tensor& rope_dims)
     : shape_(shape), rope_dims_(rope_dims.reshape(-1)) {
@@ -31,17 +42,33 @@ void MlaAttention::collect(const std::string& prefix, ParameterList& out) {
   o_proj_.collect(prefix + ".o_proj", out);
 }
 
-at::Tensor MlaAttention::expand_key(const at::Tensor& k_rope, const at::Tensor& key) const {
-  const std::int64_t batch = k_rope.size(0), tokens = k_rope.size(1);
-  const at::Tensor nope = shape_.low_rank_key() ? up_k_.forward(key) : key;
-  return at::cat(
-      {k_rope, nope.reshape({batch, tokens, shape_.attention.kv_heads, shape_.nope_dim()})}, -1);
+at::Tensor MlaAttention::expand_key(const at::Tensor& k_rope,
+                                    const at::Tensor& key,
+                                    const KeyHeads& heads) const {
+  const at::Tensor rope = k_rope.narrow(2, heads.first, heads.count);
+  const at::Tensor nope = shape_.low_rank_key()
+                              ? of_heads(up_k_, heads, shape_.nope_dim()).forward(key)
+                              : key.narrow(2, heads.first, heads.count);
+  return at::cat({rope, nope.reshape({rope.size(0), rope.size(1), heads.count, shape_.nope_dim()})},
+                 -1);
 }
 
-at::Tensor MlaAttention::expand_value(const at::Tensor& value) const {
-  const at::Tensor v = shape_.low_rank_value() ? up_v_.forward(value) : value;
-  return v.reshape(
-      {value.size(0), value.size(1), shape_.attention.kv_heads, shape_.attention.head_dim});
+at::Tensor MlaAttention::expand_value(const at::Tensor& value, const KeyHeads& heads) const {
+  if (!shape_.low_rank_value()) return value.narrow(2, heads.first, heads.count);
+  return of_heads(up_v_, heads, shape_.attention.head_dim)
+      .forward(value)
+      .view({value.size(0), value.size(1), heads.count, shape_.attention.head_dim});
+}
+
+// Keys, values and the part before the rotary one is put beside it would else be the largest thing
+// in memory for a long prompt.
+std::int64_t MlaAttention::heads_at_once(std::int64_t batch,
+                                         std::int64_t tokens,
+                                         std::int64_t element) const {
+  constexpr std::int64_t kBudget = std::int64_t{32} << 20, kMostRows = 8;
+  const std::int64_t bytes =
+      batch * tokens * (2 * shape_.attention.head_dim + shape_.nope_dim()) * element;
+  return heads_within(kBudget * std::min(batch, kMostRows), bytes, shape_.attention.kv_heads);
 }
 
 // Per token of the cache, expanding costs C*K*(N+D) multiplications and 2*D a query head; absorbed
@@ -75,9 +102,10 @@ at::Tensor MlaAttention::forward(const at::Tensor& hidden, const AttentionContex
   }
 
   const double scale = 1.0 / std::sqrt(static_cast<double>(a.head_dim));
+  const KeyHeads all_heads{0, a.kv_heads};
   if (context.cache != nullptr && context.cache_mode == CacheMode::Expanded) {
-    const auto all =
-        context.cache->append(context.layer, {expand_key(k_rope, key), expand_value(value)});
+    const auto all = context.cache->append(
+        context.layer, {expand_key(k_rope, key, all_heads), expand_value(value, all_heads)});
     const at::Tensor expanded_q = at::cat({q_rope, q_nope}, -1);
     return o_proj_.forward(expanded_attention(expanded_q, all[0], all[1], context.mask, scale));
   }
@@ -91,11 +119,15 @@ at::Tensor MlaAttention::forward(const at::Tensor& hidden, const AttentionContex
   }
   if (takes_absorbed_path(context, absorbed_is_cheaper(fresh)))
     return o_proj_.forward(absorbed(q_rope, q_nope, k_rope, key, value, context.mask));
-  return o_proj_.forward(expanded_attention(at::cat({q_rope, q_nope}, -1),
-                                            expand_key(k_rope, key),
-                                            expand_value(value),
-                                            context.mask,
-                                            scale));
+  const auto make = [this, &key, &value, &rope = k_rope](const KeyHeads& heads) {
+    return std::pair{expand_key(rope, key, heads), expand_value(value, heads)};
+  };
+  const std::int64_t at_once =
+      context.cache == nullptr
+          ? a.kv_heads
+          : heads_at_once(batch, k_rope.size(1), static_cast<std::int64_t>(hidden.element_size()));
+  return o_proj_.forward(attention_by_heads(
+      at::cat({q_rope, q_nope}, -1), a.kv_heads, at_once, make, context.mask, scale));
 }
 
 // q_rope [B, S, H, R], q_nope [B, S, H, N]; k_rope [B, T, K, R]; key [B, T, C] or [B, T, K, N];

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "nn/attention.h"
+#include "nn/attention_by_heads.h"
 #include "nn/mla_shape.h"
 
 namespace vmla {
@@ -29,8 +30,13 @@ class MlaAttention final : public Attention {
   const MlaShape& shape() const { return shape_; }
 
  private:
-  at::Tensor expand_key(const at::Tensor& k_rope, const at::Tensor& key) const;
-  at::Tensor expand_value(const at::Tensor& value) const;
+  // Of some heads: k_rope [B, T, K, R]; key [B, T, C] or [B, T, K, N] and value [B, T, C] or
+  // [B, T, K, D] -> [B, T, heads.count, D].
+  at::Tensor expand_key(const at::Tensor& k_rope,
+                        const at::Tensor& key,
+                        const KeyHeads& heads) const;
+  at::Tensor expand_value(const at::Tensor& value, const KeyHeads& heads) const;
+  std::int64_t heads_at_once(std::int64_t batch, std::int64_t tokens, std::int64_t element) const;
   at::Tensor absorbed(const at::Tensor& q_rope,
                       const at::Tensor& q_nope,
                       const at::Tensor& k_rope,
