@@ -1,6 +1,7 @@
 #include "model/load.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <gtest/gtest.h>
 
 #include "checkpoint/checkpoint_writer.h"
@@ -124,6 +125,23 @@ TEST(Load, ImageTokensMustMatchImages) {
       model->forward(inputs.at("text.input_ids").unsqueeze(0), {}, inputs.at("one.pixel_values")),
       Error);
   EXPECT_THROW(model->forward(inputs.at("one.input_ids").unsqueeze(0), {}, {}), Error);
+}
+
+TEST(LoadCuda, ThroughPinnedBuffersWeightsAreTheSame) {
+  if (!at::globalContext().hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  for (const char* name : {"mha", "sharded", "torch_bin"}) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      LoadOptions options;
+      options.dtype = dtype;
+      const auto there = load_vlm(test::golden_dir() / "models" / name, options);
+      options.device = at::Device(at::kCUDA, 0);
+      const auto here = load_vlm(test::golden_dir() / "models" / name, options);
+      const auto a = here->parameters(), b = there->parameters();
+      ASSERT_EQ(a.size(), b.size());
+      for (std::size_t i = 0; i < a.size(); ++i)
+        EXPECT_TRUE(test::same_bits(a[i].tensor->cpu(), *b[i].tensor)) << name << a[i].name;
+    }
+  }
 }
 
 TEST(Load, Devices) {
