@@ -85,14 +85,21 @@ at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up, Backend backen
         fmt::join(gate.sizes(), ", "),
         fmt::join(up.sizes(), ", "));
   if (!use_cuda(backend, "silu_mul", gate, up)) return reference::silu_mul(gate, up);
-  const at::Tensor g = gate.contiguous(), u = up.contiguous();
-  at::Tensor out = at::empty_like(g);
-  if (g.numel() == 0) return out;
-  check_launch(
-      "silu_mul",
-      launch_silu_mul(
-          {g.const_data_ptr(), u.const_data_ptr(), out.data_ptr(), g.numel(), scalar_of(g)},
-          current_stream()));
+  at::Tensor out = at::empty(gate.sizes(), gate.options());
+  if (out.numel() == 0) return out;
+  // Two halves of one projection are read where they lie.
+  const bool halves = gate.dim() == 2 && gate.strides() == up.strides() && gate.stride(1) == 1;
+  const at::Tensor g = halves ? gate : gate.contiguous(), u = halves ? up : up.contiguous();
+  const std::int64_t width = halves ? g.size(1) : g.numel();
+  check_launch("silu_mul",
+               launch_silu_mul({g.const_data_ptr(),
+                                u.const_data_ptr(),
+                                out.data_ptr(),
+                                g.numel() / width,
+                                width,
+                                halves ? g.stride(0) : width,
+                                scalar_of(g)},
+                               current_stream()));
   return out;
 }
 

@@ -11,13 +11,32 @@
 namespace vmla::kernels {
 namespace {
 
-constexpr std::int64_t kGemvRows = 4;
+// Rows up to which each kernel takes x; beyond, the library's GEMM is as fast.
+constexpr std::int64_t kGemvRows = 4, kSkinnyRows = 32;
+
+// x [B, …, E] against a weight [rows a head…, E].
+bool takes_skinny(const at::Tensor& x, const at::Tensor& weight) {
+  return x.size(0) > 1 && why_no_skinny(narrow(x.size(0)),
+                                        narrow(weight.size(weight.dim() - 2)),
+                                        narrow(weight.size(-1))) == nullptr;
+}
 
 std::optional<std::string> why_no_gemv(const at::Tensor& x, const at::Tensor& weight) {
   if (auto why = why_not_half(x)) return why;
-  if (x.size(0) > kGemvRows) return "expected at most 4 rows, got " + std::to_string(x.size(0));
   if (weight.size(-1) % 8 != 0) return std::string("expected a width in steps of 8");
   if (!weight.is_contiguous()) return std::string("expected a contiguous weight");
+  if (x.size(0) > kGemvRows && !takes_skinny(x, weight))
+    return "expected at most 4 rows, or 32 of a shape in steps of 16 and 32, got " +
+           std::to_string(x.size(0));
+  return std::nullopt;
+}
+
+std::optional<std::string> why_no_heads_gemv(const at::Tensor& x, const at::Tensor& weight) {
+  if (auto why = why_not_half(x)) return why;
+  if (weight.size(1) % 2 != 0 || weight.size(2) % 8 != 0)
+    return std::string("expected an even inner width and columns in steps of 8");
+  if (!weight.is_contiguous()) return std::string("expected a contiguous weight");
+  if (x.size(0) > kSkinnyRows) return "expected at most 32 rows, got " + std::to_string(x.size(0));
   return std::nullopt;
 }
 
@@ -36,22 +55,24 @@ at::Tensor gemv(const at::Tensor& x,
   at::Tensor out = by_head ? at::empty({batch, heads, rows}, x.options())
                            : at::empty({batch, rows}, x.options());
   const at::Tensor added = residual.defined() ? residual.contiguous() : residual;
+  const GemvParams params{in.const_data_ptr(),
+                          weight.const_data_ptr(),
+                          bias.defined() ? bias.const_data_ptr() : nullptr,
+                          added.defined() ? added.const_data_ptr() : nullptr,
+                          out.mutable_data_ptr(),
+                          in.stride(0),
+                          narrow(batch),
+                          narrow(all_rows),
+                          narrow(weight.size(-1)),
+                          narrow(heads),
+                          narrow(rows_per_head),
+                          narrow(group),
+                          gated,
+                          scalar_of(x)};
   check_launch("linear",
-               launch_gemv({in.const_data_ptr(),
-                            weight.const_data_ptr(),
-                            bias.defined() ? bias.const_data_ptr() : nullptr,
-                            added.defined() ? added.const_data_ptr() : nullptr,
-                            out.mutable_data_ptr(),
-                            in.stride(0),
-                            narrow(batch),
-                            narrow(all_rows),
-                            narrow(weight.size(-1)),
-                            narrow(heads),
-                            narrow(rows_per_head),
-                            narrow(group),
-                            gated,
-                            scalar_of(x)},
-                           current_stream()));
+               takes_skinny(x, gated ? weight.slice(0, 0, rows) : weight)
+                   ? launch_skinny(params, current_stream())
+                   : launch_gemv(params, current_stream()));
   return out;
 }
 
@@ -83,7 +104,7 @@ at::Tensor linear(const at::Tensor& x,
 
 at::Tensor gated_linear(const at::Tensor& x, const at::Tensor& gate_up, Backend backend) {
   const std::int64_t width = gate_up.size(0) / 2;
-  if (choose_cuda(backend, "gated_linear", why_no_gemv(x, gate_up)))
+  if (choose_cuda(backend, "gated_linear", why_no_gemv(x, gate_up.slice(0, 0, width))))
     return gemv(x, gate_up, {}, {}, width, true);
   if (backend == Backend::Reference || !x.is_cuda()) return reference::gated_linear(x, gate_up);
   const at::Tensor both = at::linear(x, gate_up);
@@ -101,7 +122,7 @@ at::Tensor heads_linear(const at::Tensor& x, const at::Tensor& weight, Backend b
 
 at::Tensor heads_linear_transposed(const at::Tensor& x, const at::Tensor& weight, Backend backend) {
   const std::int64_t heads = x.size(1);
-  if (choose_cuda(backend, "heads_linear_transposed", why_no_gemv(x, weight))) {
+  if (choose_cuda(backend, "heads_linear_transposed", why_no_heads_gemv(x, weight))) {
     const at::Tensor in = packed_rows(x);
     at::Tensor out = at::empty({x.size(0), heads, weight.size(2)}, x.options());
     check_launch("heads_linear_transposed",

@@ -15,10 +15,11 @@ void* current_stream();
 const char* launch_rms_norm(const RmsNormParams& params, void* stream);
 const char* launch_silu_mul(const SiluMulParams& params, void* stream);
 const char* launch_gemv(const GemvParams& params, void* stream);
+const char* launch_skinny(const GemvParams& params, void* stream);
 const char* launch_heads_gemv(const HeadsGemvParams& params, void* stream);
 const char* launch_rope_append(const RopeAppendParams& params, void* stream);
-const char* launch_mla_decode(const MlaDecodeParams& params, void* stream);
 const char* launch_shared_rope_append(const SharedRopeAppendParams& params, void* stream);
+const char* launch_mla_decode(const MlaDecodeParams& params, void* stream);
 const char* launch_mha_decode(const MhaDecodeParams& params, void* stream);
 const char* launch_merge_splits(const MergeParams& params, void* stream);
 
@@ -31,6 +32,7 @@ const char* why_no_mla_decode(int heads,
                               Codec latent_codec,
                               bool paged);
 const char* why_no_mha_decode(int head_dim);
+const char* why_no_skinny(int batch, int rows_per_head, int width);
 // Streaming multiprocessors of the current device.
 int multiprocessors();
 

@@ -39,16 +39,18 @@ struct RmsNormParams {
 };
 
 struct SiluMulParams {
-  const void* gate;  // [count]
-  const void* up;    // [count]
-  void* out;         // [count]
-  std::int64_t count;
+  const void* gate;  // [rows, width]
+  const void* up;    // [rows, width]
+  void* out;         // [rows, width], packed
+  std::int64_t rows;
+  std::int64_t width;
+  std::int64_t stride;  // elements from one row of gate, and of up, to the next
   Scalar scalar;
 };
 
 // out[b, i] = sum over k of w[i, k] * x[b, head(i), k], then + residual[b, i]; with gated, row i of
 // the second half of w is the up projection and out = silu(gate) * up. Few rows of x only: each
-// weight is read once.
+// weight is read once. Two kernels take it: gemv (1 to 4 rows, any shape), skinny (2 to 32).
 struct GemvParams {
   const void* x;          // [batch, heads, width]
   const void* w;          // [kv_heads * rows_per_head, width]; gated: [2 * rows, width]

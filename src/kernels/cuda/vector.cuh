@@ -5,6 +5,11 @@
 
 namespace vmla::kernels {
 
+// Whether 16-byte words can be read and written there.
+inline bool is_aligned(const void* pointer) {
+  return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0;
+}
+
 __device__ inline float2 pair_to_float(__nv_bfloat162 x) {
   return __bfloat1622float2(x);
 }
@@ -36,13 +41,28 @@ __device__ inline void unpack(const uint4& word, float (&out)[8]) {
   }
 }
 
-// Weights and cache rows are read once: past L1, not kept there.
+// Eight floats as one 16-byte word of 16-bit numbers.
+template <typename T>
+__device__ inline uint4 pack(const float (&values)[8]) {
+  alignas(16) T eight[8];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) eight[i] = from_float<T>(values[i]);
+  return *reinterpret_cast<const uint4*>(eight);
+}
+
+// Weights and cache rows are read once: past L1, not kept there. Not through the read-only path
+// (nc), which may miss what the kernel before this one still writes (dependent_launch.cuh).
 __device__ inline uint4 load_streaming(const void* address) {
   uint4 out;
   asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
                : "=r"(out.x), "=r"(out.y), "=r"(out.z), "=r"(out.w)
                : "l"(address));
   return out;
+}
+
+// What is read again and again, but written by an earlier kernel: an ordinary load, not __ldg.
+__device__ inline uint4 load_fresh(const void* address) {
+  return *static_cast<const uint4*>(address);
 }
 
 // Over kLanes neighbouring lanes; all of them get the sum.
@@ -60,10 +80,5 @@ __device__ inline float lane_max(float value) {
     value = fmaxf(value, __shfl_xor_sync(0xffffffffU, value, offset));
   return value;
 }
-// What is read again and again, but written by an earlier kernel: an ordinary load, not __ldg.
-__device__ inline uint4 load_fresh(const void* address) {
-  return *static_cast<const uint4*>(address);
-}
-
 
 }  // namespace vmla::kernels

@@ -20,16 +20,19 @@ const char* launch_silu_mul(const SiluMulParams& /*params*/, void* /*stream*/) {
 const char* launch_gemv(const GemvParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
+const char* launch_skinny(const GemvParams& /*params*/, void* /*stream*/) {
+  return kNoCuda;
+}
 const char* launch_heads_gemv(const HeadsGemvParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
 const char* launch_rope_append(const RopeAppendParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
-const char* launch_mla_decode(const MlaDecodeParams& /*params*/, void* /*stream*/) {
+const char* launch_shared_rope_append(const SharedRopeAppendParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
-const char* launch_shared_rope_append(const SharedRopeAppendParams& /*params*/, void* /*stream*/) {
+const char* launch_mla_decode(const MlaDecodeParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
 const char* launch_mha_decode(const MhaDecodeParams& /*params*/, void* /*stream*/) {
@@ -48,6 +51,9 @@ const char* why_no_mla_decode(int /*heads*/,
   return kNoCuda;
 }
 const char* why_no_mha_decode(int /*head_dim*/) {
+  return kNoCuda;
+}
+const char* why_no_skinny(int /*batch*/, int /*rows_per_head*/, int /*width*/) {
   return kNoCuda;
 }
 int multiprocessors() {

@@ -1,0 +1,241 @@
+// Matrix times 2 to 32 vectors on tensor cores, bound by reading the matrix. A warp takes 32 rows;
+// each lane loads 16 bytes of a row at a time, and those eight numbers are its share of two mma
+// steps: which k an mma slot stands for does not matter as long as the matrix (A) and the vectors
+// (B) agree, so nothing passes through shared memory. The warps of a block share the rows and split
+// k; their sums meet at the end.
+#include "kernels/cuda/dependent_launch.cuh"
+#include "kernels/cuda/gemv_epilogue.cuh"
+#include "kernels/cuda/mma.cuh"
+#include "kernels/cuda/vector.cuh"
+#include "kernels/device.h"
+
+namespace vmla::kernels {
+namespace {
+
+constexpr int kWarps = 8;
+constexpr int kStep = 32;  // numbers of a row that the four lanes on it load at once
+
+// kTiles * 8 vectors. A warp has two tiles of 16 rows: neighbours, or (gated) gate and up rows.
+template <typename T, int kTiles, bool kGated>
+__global__ void __launch_bounds__(kWarps * 32, kTiles == 4 ? 1 : 2)
+    skinny_kernel(const GemvParams p) {
+  constexpr int kParts = 2, kOutRows = kGated ? 16 : 32;
+  constexpr int kAhead = 2;  // steps that are loaded at once, one such group ahead of its use
+  constexpr int kPitch = kTiles * 8 + 1;
+  __shared__ float partial[kWarps][kParts * 16][kPitch];
+  let_next_start();
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, quad = lane / 4;
+  const int row_0 = blockIdx.x * kOutRows, head = row_0 / p.rows_per_head;
+  const std::int64_t w_row =
+      static_cast<std::int64_t>(head / p.group) * p.rows_per_head + row_0 % p.rows_per_head;
+  const int column = (lane % 4) * 8, steps = p.width / kStep;
+  const T* w = static_cast<const T*>(p.w) + (w_row + quad) * p.width + column;
+  const std::int64_t part_stride = static_cast<std::int64_t>(kGated ? p.rows : 16) * p.width;
+  const std::int64_t half_stride = static_cast<std::int64_t>(8) * p.width;
+  const T* x[kTiles];
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+    // What stands in the columns of vectors that are not there is not written.
+    const int b = min(n * 8 + quad, p.batch - 1);
+    x[n] = static_cast<const T*>(p.x) + b * p.x_stride + static_cast<std::int64_t>(head) * p.width +
+           column;
+  }
+  using Words = uint4[kAhead][kParts][2];
+  const auto load = [&](Words& words, int step) {
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+#pragma unroll
+      for (int part = 0; part < kParts; ++part) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          words[i][part][half] =
+              step + i < steps
+                  ? load_streaming(w + part * part_stride + half * half_stride + (step + i) * kStep)
+                  : make_uint4(0, 0, 0, 0);
+      }
+    }
+  };
+  float sum[kParts][kTiles][4] = {};
+  const auto multiply = [&](const Words& words, int step) {
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (step + i >= steps) break;
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n) {
+        const uint4 vector = load_fresh(x[n] + (step + i) * kStep);
+#pragma unroll
+        for (int part = 0; part < kParts; ++part) {
+          const uint4 &low = words[i][part][0], &high = words[i][part][1];
+          mma<T>(sum[part][n], {low.x, high.x, low.y, high.y}, vector.x, vector.y);
+          mma<T>(sum[part][n], {low.z, high.z, low.w, high.w}, vector.z, vector.w);
+        }
+      }
+    }
+  };
+
+  constexpr int kStride = kWarps * kAhead;
+  Words here, there;
+  int step = warp * kAhead;
+  load(here, step);
+  load(there, step + kStride);
+  wait_for_previous();
+  while (step < steps) {
+    multiply(here, step);
+    load(here, step + 2 * kStride);
+    multiply(there, step + kStride);
+    load(there, step + 3 * kStride);
+    step += 2 * kStride;
+  }
+
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        partial[warp][part * 16 + quad + i / 2 * 8][n * 8 + (lane % 4) * 2 + i % 2] =
+            sum[part][n][i];
+    }
+  }
+  __syncthreads();
+  const int r = threadIdx.x % kOutRows, row = row_0 + r;
+  const auto total = [&](int at, int b) {
+    float value = 0.f;
+#pragma unroll
+    for (int from = 0; from < kWarps; ++from) value += partial[from][at][b];
+    return value;
+  };
+  for (int b = threadIdx.x / kOutRows; b < p.batch; b += kWarps * 32 / kOutRows) {
+    store_row<T>(p, b, row, kGated ? gated<T>(total(r, b), total(r + 16, b)) : total(r, b));
+  }
+}
+
+template <typename T, int kTiles>
+void launch_tiles(const GemvParams& p, cudaStream_t stream) {
+  const auto blocks = static_cast<unsigned>(p.rows / (p.gated ? 16 : 32));
+  if (p.gated) {
+    launch_dependent(skinny_kernel<T, kTiles, true>, blocks, kWarps * 32, 0, stream, p);
+  } else {
+    launch_dependent(skinny_kernel<T, kTiles, false>, blocks, kWarps * 32, 0, stream, p);
+  }
+}
+
+// x [batch, heads, inner] times w [heads / group, inner, columns]: the sum runs down the columns of
+// w, so a lane loads the same eight columns of four rows and pairs the rows' numbers itself; the
+// vectors are the 16 rows of A. mma j of a lane's eight has every eighth column.
+constexpr int kHeadWarps = 4, kHeadAhead = 3;
+
+template <typename T, int kRowTiles>
+__global__ void __launch_bounds__(kHeadWarps * 32) heads_kernel(const HeadsGemvParams p) {
+  let_next_start();
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, quad = lane / 4, pair = lane % 4 * 2;
+  const int head = blockIdx.y, column_0 = (blockIdx.x * kHeadWarps + warp) * 64;
+  if (column_0 >= p.columns) {
+    wait_for_previous();
+    return;
+  }
+  const int column = column_0 + quad * 8;
+  const T* w = static_cast<const T*>(p.w) +
+               static_cast<std::int64_t>(head / p.group) * p.inner * p.columns +
+               min(column, p.columns - 8);
+  const T* x = static_cast<const T*>(p.x) + static_cast<std::int64_t>(head) * p.inner;
+  float sum[kRowTiles][8][4] = {};
+  for (int begin = 0; begin < p.inner; begin += 16 * kHeadAhead) {
+    uint4 words[kHeadAhead][4];
+#pragma unroll
+    for (int i = 0; i < kHeadAhead; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int n = begin + i * 16 + pair + j % 2 + j / 2 * 8;
+        words[i][j] = n < p.inner ? load_streaming(w + static_cast<std::int64_t>(n) * p.columns)
+                                  : make_uint4(0, 0, 0, 0);
+      }
+    }
+    if (begin == 0) wait_for_previous();
+#pragma unroll
+    for (int i = 0; i < kHeadAhead; ++i) {
+      std::uint32_t rows[kRowTiles][4];
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const int b = m * 16 + quad + j % 2 * 8, n = begin + i * 16 + pair + j / 2 * 8;
+          rows[m][j] = b < p.batch && n < p.inner
+                           ? *reinterpret_cast<const std::uint32_t*>(x + b * p.x_stride + n)
+                           : 0;
+        }
+      }
+      const auto* r0 = reinterpret_cast<const std::uint32_t*>(&words[i][0]);
+      const auto* r1 = reinterpret_cast<const std::uint32_t*>(&words[i][1]);
+      const auto* r8 = reinterpret_cast<const std::uint32_t*>(&words[i][2]);
+      const auto* r9 = reinterpret_cast<const std::uint32_t*>(&words[i][3]);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        const unsigned halves = j % 2 == 0 ? 0x5410 : 0x7632;
+        const std::uint32_t b0 = __byte_perm(r0[j / 2], r1[j / 2], halves);
+        const std::uint32_t b1 = __byte_perm(r8[j / 2], r9[j / 2], halves);
+#pragma unroll
+        for (int m = 0; m < kRowTiles; ++m) mma<T>(sum[m][j], rows[m], b0, b1);
+      }
+    }
+  }
+#pragma unroll
+  for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int b = m * 16 + quad + i / 2 * 8, to = column_0 + (pair + i % 2) * 8;
+      if (b >= p.batch || to >= p.columns) continue;
+      float eight[8];
+#pragma unroll
+      for (int j = 0; j < 8; ++j) eight[j] = sum[m][j][i];
+      *reinterpret_cast<uint4*>(static_cast<T*>(p.out) +
+                                (static_cast<std::int64_t>(b) * p.heads + head) * p.columns + to) =
+          pack<T>(eight);
+    }
+  }
+}
+
+}  // namespace
+
+const char* why_no_skinny(int batch, int rows_per_head, int width) {
+  if (batch < 1 || batch > 32) return "expected 1 to 32 rows of x";
+  if (rows_per_head % 32 != 0) return "expected output rows in steps of 32";
+  if (width % kStep != 0) return "expected a width in steps of 32";
+  return nullptr;
+}
+
+const char* launch_skinny(const GemvParams& p, void* stream) {
+  const auto on = static_cast<cudaStream_t>(stream);
+  if (const char* why = why_no_skinny(p.batch, p.rows_per_head, p.width)) return why;
+  return dispatch_half(p.scalar, [&](auto zero) {
+    using T = decltype(zero);
+    if (p.batch <= 8) {
+      launch_tiles<T, 1>(p, on);
+    } else if (p.batch <= 16) {
+      launch_tiles<T, 2>(p, on);
+    } else {
+      launch_tiles<T, 4>(p, on);
+    }
+    return last_error();
+  });
+}
+
+const char* launch_heads_gemv(const HeadsGemvParams& p, void* stream) {
+  const auto on = static_cast<cudaStream_t>(stream);
+  const int per_block = kHeadWarps * 64;
+  const dim3 grid(static_cast<unsigned>((p.columns + per_block - 1) / per_block),
+                  static_cast<unsigned>(p.heads));
+  return dispatch_half(p.scalar, [&](auto zero) {
+    using T = decltype(zero);
+    if (p.batch <= 16) {
+      launch_dependent(heads_kernel<T, 1>, grid, kHeadWarps * 32, 0, on, p);
+    } else if (p.batch <= 32) {
+      launch_dependent(heads_kernel<T, 2>, grid, kHeadWarps * 32, 0, on, p);
+    } else {
+      return "expected 1 to 32 rows of x";
+    }
+    return last_error();
+  });
+}
+
+}  // namespace vmla::kernels
