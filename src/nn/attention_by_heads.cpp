@@ -9,6 +9,19 @@
 
 namespace vmla {
 
+Linear of_heads(const Linear& projection, const KeyHeads& heads, std::int64_t dim) {
+  const std::int64_t first = heads.first * dim, count = heads.count * dim;
+  Linear out = projection;
+  out.weight = projection.weight.narrow(0, first, count);
+  if (projection.bias.defined()) out.bias = projection.bias.narrow(0, first, count);
+  return out;
+}
+
+std::int64_t expansion_budget(std::int64_t batch) {
+  constexpr std::int64_t kRow = std::int64_t{32} << 20, kMostRows = 8;
+  return kRow * std::min(batch, kMostRows);
+}
+
 std::int64_t heads_within(std::int64_t budget, std::int64_t bytes_per_head, std::int64_t kv_heads) {
   return std::clamp<std::int64_t>(budget / std::max<std::int64_t>(bytes_per_head, 1), 1, kv_heads);
 }

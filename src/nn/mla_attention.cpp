@@ -9,17 +9,6 @@
 #include "nn/partial_rope.h"
 
 namespace vmla {
-namespace {
-
-// The part of an up-projection that makes some heads, `dim` rows each.
-Linear of_heads(const Linear& up, const KeyHeads& heads, std::int64_t dim) {
-  Linear out = up;
-  out.weight = up.weight.narrow(0, heads.first * dim, heads.count * dim);
-  if (up.bias.defined()) out.bias = up.bias.narrow(0, heads.first * dim, heads.count * dim);
-  return out;
-}
-
-}  // namespace
 
 MlaAttention::MlaAttention(const MlaShape& shape, const at::Tensor& rope_dims)
     : shape_(shape), rope_dims_(rope_dims.reshape(-1)) {
@@ -58,17 +47,6 @@ at::Tensor MlaAttention::expand_value(const at::Tensor& value, const KeyHeads& h
   return of_heads(up_v_, heads, shape_.attention.head_dim)
       .forward(value)
       .view({value.size(0), value.size(1), heads.count, shape_.attention.head_dim});
-}
-
-// Keys, values and the part before the rotary one is put beside it would else be the largest thing
-// in memory for a long prompt.
-std::int64_t MlaAttention::heads_at_once(std::int64_t batch,
-                                         std::int64_t tokens,
-                                         std::int64_t element) const {
-  constexpr std::int64_t kBudget = std::int64_t{32} << 20, kMostRows = 8;
-  const std::int64_t bytes =
-      batch * tokens * (2 * shape_.attention.head_dim + shape_.nope_dim()) * element;
-  return heads_within(kBudget * std::min(batch, kMostRows), bytes, shape_.attention.kv_heads);
 }
 
 // Per token of the cache, expanding costs C*K*(N+D) multiplications and 2*D a query head; absorbed
@@ -122,10 +100,12 @@ at::Tensor MlaAttention::forward(const at::Tensor& hidden, const AttentionContex
   const auto make = [this, &key, &value, &rope = k_rope](const KeyHeads& heads) {
     return std::pair{expand_key(rope, key, heads), expand_value(value, heads)};
   };
-  const std::int64_t at_once =
-      context.cache == nullptr
-          ? a.kv_heads
-          : heads_at_once(batch, k_rope.size(1), static_cast<std::int64_t>(hidden.element_size()));
+  // Keys, values and the part before the rotary one is put beside it.
+  const auto bytes =
+      k_rope.size(1) * batch * (2 * a.head_dim + shape_.nope_dim()) * hidden.element_size();
+  const std::int64_t at_once = context.cache == nullptr
+                                   ? a.kv_heads
+                                   : heads_within(expansion_budget(batch), bytes, a.kv_heads);
   return o_proj_.forward(attention_by_heads(
       at::cat({q_rope, q_nope}, -1), a.kv_heads, at_once, make, context.mask, scale));
 }

@@ -36,7 +36,6 @@ class MlaAttention final : public Attention {
                         const at::Tensor& key,
                         const KeyHeads& heads) const;
   at::Tensor expand_value(const at::Tensor& value, const KeyHeads& heads) const;
-  std::int64_t heads_at_once(std::int64_t batch, std::int64_t tokens, std::int64_t element) const;
   at::Tensor absorbed(const at::Tensor& q_rope,
                       const at::Tensor& q_nope,
                       const at::Tensor& k_rope,

@@ -39,18 +39,21 @@ at::Tensor SharedMlaAttention::mixed_query(const at::Tensor& q) const {
   return at::cat({re * w_re + im * w_im, im * w_re - re * w_im}, -1);
 }
 
-// k_rope [B, T, 1, 2n], latent [B, T, C] -> [B, T, K, D + 2n].
 at::Tensor SharedMlaAttention::expand_key(const at::Tensor& k_rope,
-                                          const at::Tensor& latent) const {
-  const auto& a = shape_.attention;
+                                          const at::Tensor& latent,
+                                          const KeyHeads& heads) const {
   const std::int64_t batch = latent.size(0), tokens = latent.size(1);
-  const at::Tensor nope = up_k_.forward(latent).view({batch, tokens, a.kv_heads, a.head_dim});
-  return at::cat({nope, k_rope.expand({batch, tokens, a.kv_heads, 2 * shape_.components})}, -1);
+  const std::int64_t dim = shape_.attention.head_dim;
+  const at::Tensor nope =
+      of_heads(up_k_, heads, dim).forward(latent).view({batch, tokens, heads.count, dim});
+  return at::cat({nope, k_rope.expand({batch, tokens, heads.count, 2 * shape_.components})}, -1);
 }
 
-at::Tensor SharedMlaAttention::expand_value(const at::Tensor& latent) const {
-  const auto& a = shape_.attention;
-  return up_v_.forward(latent).view({latent.size(0), latent.size(1), a.kv_heads, a.head_dim});
+at::Tensor SharedMlaAttention::expand_value(const at::Tensor& latent, const KeyHeads& heads) const {
+  const std::int64_t dim = shape_.attention.head_dim;
+  return of_heads(up_v_, heads, dim)
+      .forward(latent)
+      .view({latent.size(0), latent.size(1), heads.count, dim});
 }
 
 // Per token of the cache, expanding costs C*K*2D multiplications and 2D + 2n a query head; absorbed
@@ -78,9 +81,11 @@ at::Tensor SharedMlaAttention::mixed_values(const at::Tensor& hidden,
   at::Tensor latent = down_kv_.forward(hidden);
 
   if (context.cache != nullptr && context.cache_mode == CacheMode::Expanded) {
-    const auto all =
-        context.cache->append(context.layer, {expand_key(k_rope, latent), expand_value(latent)});
-    return expanded(q, q_rope, all[0], all[1], context.mask);
+    const KeyHeads every{0, a.kv_heads};
+    const auto all = context.cache->append(
+        context.layer, {expand_key(k_rope, latent, every), expand_value(latent, every)});
+    const auto cached = [&all](const KeyHeads&) { return std::pair{all[0], all[1]}; };
+    return expanded(q, q_rope, cached, a.kv_heads, context.mask);
   }
   if (context.cache != nullptr) {
     const auto all = context.cache->append(context.layer, {k_rope, latent});
@@ -89,19 +94,31 @@ at::Tensor SharedMlaAttention::mixed_values(const at::Tensor& hidden,
   }
   if (takes_absorbed_path(context, absorbed_is_cheaper(fresh)))
     return absorbed(q, q_rope, k_rope, latent, context.mask);
-  return expanded(q, q_rope, expand_key(k_rope, latent), expand_value(latent), context.mask);
+  const auto make = [&](const KeyHeads& heads) {
+    return std::pair{expand_key(k_rope, latent, heads), expand_value(latent, heads)};
+  };
+  // Keys, values and those widened.
+  const auto bytes =
+      latent.size(1) * batch * (3 * a.head_dim + 4 * shape_.components) * hidden.element_size();
+  const std::int64_t at_once = context.cache == nullptr
+                                   ? a.kv_heads
+                                   : heads_within(expansion_budget(batch), bytes, a.kv_heads);
+  return expanded(q, q_rope, make, at_once, context.mask);
 }
 
-// q [B, S, H, D], q_rope [B, S, H, 2n], key [B, T, K, D + 2n], value [B, T, K, D] -> [B, S, H*D].
+// q [B, S, H, D], q_rope [B, S, H, 2n] -> [B, S, H*D].
 at::Tensor SharedMlaAttention::expanded(const at::Tensor& q,
                                         const at::Tensor& q_rope,
-                                        const at::Tensor& key,
-                                        const at::Tensor& value,
+                                        const Expansion& make,
+                                        std::int64_t at_once,
                                         const at::Tensor& mask) const {
   const auto& a = shape_.attention;
   // Values as wide as the keys keep SDPA on its fused paths.
-  const at::Tensor wide = at::constant_pad_nd(value, {0, 2 * shape_.components});
-  return expanded_attention(at::cat({q, q_rope}, -1), key, wide, mask, scale())
+  const auto widened = [&](const KeyHeads& heads) {
+    auto [key, value] = make(heads);
+    return std::pair{key, at::constant_pad_nd(value, {0, 2 * shape_.components})};
+  };
+  return attention_by_heads(at::cat({q, q_rope}, -1), a.kv_heads, at_once, widened, mask, scale())
       .view({q.size(0), q.size(1), a.heads, -1})
       .slice(-1, 0, a.head_dim)
       .reshape({q.size(0), q.size(1), a.heads * a.head_dim});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "nn/attention.h"
+#include "nn/attention_by_heads.h"
 #include "nn/shared_mla_shape.h"
 
 namespace vmla {
@@ -41,12 +42,17 @@ class SharedMlaAttention final : public Attention {
   // What o_proj is applied to: hidden [B, S, E] -> [B, S, H*D].
   at::Tensor mixed_values(const at::Tensor& hidden, const AttentionContext& context) const;
   at::Tensor mixed_query(const at::Tensor& q) const;
-  at::Tensor expand_key(const at::Tensor& k_rope, const at::Tensor& latent) const;
-  at::Tensor expand_value(const at::Tensor& latent) const;
+  // Of some heads: k_rope [B, T, 1, 2n], latent [B, T, C] -> keys [B, T, heads.count, D + 2n] and
+  // values [B, T, heads.count, D].
+  at::Tensor expand_key(const at::Tensor& k_rope,
+                        const at::Tensor& latent,
+                        const KeyHeads& heads) const;
+  at::Tensor expand_value(const at::Tensor& latent, const KeyHeads& heads) const;
+  using Expansion = std::function<std::pair<at::Tensor, at::Tensor>(const KeyHeads&)>;
   at::Tensor expanded(const at::Tensor& q,
                       const at::Tensor& q_rope,
-                      const at::Tensor& key,
-                      const at::Tensor& value,
+                      const Expansion& make,
+                      std::int64_t at_once,
                       const at::Tensor& mask) const;
   at::Tensor absorbed(const at::Tensor& q,
                       const at::Tensor& q_rope,

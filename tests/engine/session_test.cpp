@@ -210,6 +210,39 @@ TEST(Session, ExpandedCacheSaysTheSameAsTheLatentOne) {
   for (const auto& other : logits) EXPECT_TRUE(close(other, logits.front(), {2e-5, 0}));
 }
 
+// So many cached tokens that keys and values are expanded for some heads at a time.
+TEST(Session, ALongCacheIsExpandedByHeads) {
+  constexpr std::int64_t kCached = 110'000;
+  TinyShape shared;
+  shared.shared_layers = {{{0, 2, 2, 5}, 19}, {{1, 7}, 36}};
+  for (const TinyShape& shape :
+       {mla_shape(SvdMethod::Joint), mla_shape(SvdMethod::Split, 2, true), shared}) {
+    const c10::InferenceMode guard;
+    const auto model = make_tiny_model(shape);
+    const at::Tensor ids = tiny_ids(shape, 1, 6);
+    const auto said = [&](AttentionPath path) {
+      SessionOptions options;
+      options.path = path;
+      Session session(*model, 1, options);
+      session.cache().reserve(kCached);
+      for (std::int64_t layer = 0; layer < 2; ++layer) {
+        for (std::size_t plane = 0; plane < session.cache().layout(layer).planes.size(); ++plane) {
+          at::Tensor numbers = session.cache().stored(layer, plane).payload;
+          numbers.normal_(0.0, 2.0, at::detail::createCPUGenerator(layer + 7));
+        }
+      }
+      session.cache().advance(kCached);
+      return session.prefill(model->embed(ids, {}));
+    };
+    const at::Tensor want = said(AttentionPath::Absorbed);
+    EXPECT_TRUE(close(said(AttentionPath::Expanded), want, {5e-4, 0}));
+    for (const NamedParameter& p : model->parameters()) {  // planted: another head's values
+      if (p.name.ends_with("up_v.weight")) *p.tensor = p.tensor->roll(shape.head_dim, 0);
+    }
+    EXPECT_FALSE(close(said(AttentionPath::Expanded), want, {1e-2, 0}));
+  }
+}
+
 TEST(Session, AGpuTakesChunksByTheNumberOfRows) {
   EXPECT_GE(default_prefill_chunk(1), 624);  // a picture and a question at once
   EXPECT_EQ(default_prefill_chunk(8), default_prefill_chunk(1));
