@@ -16,7 +16,7 @@ mkdir -p "$out"
 rm -f "$out"/*.json "$out"/*.jsonl "$out"/log.txt
 mla_config=${MLA_CONFIG:-}
 if [ -z "$mla_config" ]; then
-  mla_config=$out/mla.json
+  mla_config=$out/mla_config.json
   python3 - "$config" >"$mla_config" <<'PY'
 import json, sys
 config = json.load(open(sys.argv[1]))
@@ -26,12 +26,16 @@ config["mha2mla"] = {
 print(json.dumps(config, indent=1))
 PY
 fi
-# A model a run: what one of them cannot hold leaves the other's figures.
-ours() { # NAME ROLE(baseline|mla) CONFIG ARGUMENTS…
-  local name=$1 role=$2 model=$3
-  shift 3
+# A model a process: what one of them cannot hold leaves the other's figures.
+ours() { # NAME ROLE(baseline|mla) ARGUMENTS…
+  local name=$1 role=$2 model=$config
+  [ "$role" = baseline ] || model=$mla_config
+  shift 2
   "$vlm_mla" bench "--${role}_model" "$model" --random_weights --device "$device" --dtype "$dtype" --json "$@" \
-    >"$out/$name.json" 2>>"$out/log.txt" || { echo "$name: no result, see $out/log.txt" >&2; rm -f "$out/$name.json"; }
+    >"$out/$name.json" 2>>"$out/log.txt" && return
+  echo "$name: no result, see $out/log.txt" >&2
+  rm -f "$out/$name.json"
+  return 1
 }
 theirs() { # NAME BATCH PROMPT NEW
   [ -n "$peer" ] || return 0
@@ -39,33 +43,34 @@ theirs() { # NAME BATCH PROMPT NEW
     --num_runs "$peer_runs" --cache "$peer_cache" >"$out/$1.jsonl" 2>>"$out/log.txt" ||
     echo "$1: not all results, see $out/log.txt" >&2
 }
-for batch in $batches; do
-  for role in baseline mla; do
-    model=$config
-    [ $role = baseline ] || model=$mla_config
-    ours "$role-$batch" $role "$model" --batch_size "$batch" --prompt_tokens "$prompt" --max_new_tokens "$new" --num_runs "$runs"
-  done
+for role in baseline mla; do
+  all=(--prompt_tokens "$prompt" --max_new_tokens "$new" --num_runs "$runs" --largest_batch "$largest")
+  ours $role $role --batch_size "${batches// /,}" "${all[@]}" ||
+    for batch in $batches; do ours "$role-$batch" $role --batch_size "$batch" "${all[@]}" || true; done
 done
-theirs "peer" "${batches// /,}" "$prompt" "$new"
+theirs peer "${batches// /,}" "$prompt" "$new"
 if [ "$long_batch" != 0 ]; then
   long=(--batch_size "$long_batch" --prompt_tokens "$long_prompt" --max_new_tokens "$long_new" --num_runs 1)
-  ours long-baseline baseline "$config" "${long[@]}"
-  ours long-mla mla "$mla_config" "${long[@]}"
+  for role in baseline mla; do ours "long-$role" $role "${long[@]}" || true; done
   theirs long-peer "$long_batch" "$long_prompt" "$long_new"
 fi
 if [ "$largest" != 0 ]; then
-  tiny=(--prompt_tokens 8 --max_new_tokens 2 --num_runs 1 --largest_batch "$largest")
-  ours largest-baseline baseline "$config" "${tiny[@]}"
-  ours largest-mla mla "$mla_config" "${tiny[@]}"
-  ours largest-mla-int4 mla "$mla_config" "${tiny[@]}" --kv_cache_dtype int4 --rope_cache_dtype int8
+  ours int4 mla --prompt_tokens 8 --max_new_tokens 2 --num_runs 1 --largest_batch "$largest" --kv_cache_dtype int4 \
+    --rope_cache_dtype int8 || true
 fi
 python3 - "$out" "$largest" <<'PY'
 import glob, json, os, sys
 out, largest = sys.argv[1:]
 
-def ours(name):
-    path = f"{out}/{name}.json"
-    return json.load(open(path)) if os.path.exists(path) else None
+reports = {os.path.basename(path)[:-5]: json.load(open(path)) for path in glob.glob(f"{out}/*.json")}
+reports.pop("mla_config", None)
+if not reports:
+    sys.exit("no results")
+cases = {}  # batch, prompt, new -> role -> result
+for name, report in reports.items():
+    for result in report["results"] if name != "int4" else []:
+        key = result["batch_size"], result["prompt_tokens"], report["max_new_tokens"]
+        cases.setdefault(key, {})[result["role"]] = result
 
 peers = {}
 for path in glob.glob(f"{out}/*.jsonl"):
@@ -79,17 +84,13 @@ def over(a, b):
 def told(value, pattern, factor=1.0):
     return "-" if value is None else pattern.format(value * factor)
 
-def row(baseline, mla):
-    if not baseline and not mla:
-        return
-    result = [r and r["results"][0] for r in (baseline, mla)]
-    some = result[0] or result[1]
-    new = (baseline or mla)["max_new_tokens"]
-    peer = peers.get((some["batch_size"], some["prompt_tokens"], new), {})
+def row(key, found):
+    result = [found.get("baseline"), found.get("mla")]
+    peer = peers.get(key, {})
     speed = [r and r["decode_tokens_per_second"] for r in result]
     first = [r and r["first_token_seconds"] for r in result]
     theirs = peer.get("decode_tokens_per_second")
-    cells = [f"{some['batch_size']}, {some['prompt_tokens']} + {new}"]
+    cells = ["{}, {:,} + {}".format(*key)]
     cells += [told(s, "{:,.1f}") for s in (*speed, theirs)]
     cells += [over(speed[1], speed[0]), over(speed[0], theirs), over(speed[1], theirs)]
     cells += [" / ".join(told(r and r["copy_bandwidth_share"], "{:.0f}", 100) for r in result)]
@@ -97,29 +98,23 @@ def row(baseline, mla):
     cells += [" / ".join(told(r and r.get("beyond_formula_bytes"), "{:.0f}", 1e-6) for r in result)]
     print("| " + " | ".join(cells) + " |")
 
-reports = [r for r in (json.load(open(p)) for p in glob.glob(f"{out}/*.json") if not p.endswith("/mla.json"))]
-if not reports:
-    sys.exit("no results")
-speeds = sorted(r["copy_bytes_per_second"] for r in reports)
+speeds = sorted(r["copy_bytes_per_second"] for r in reports.values())
+told_of = next(iter(reports.values()))
 some_peer = next(iter(peers.values()), None)
-print(f"{reports[0]['device']}, {reports[0]['dtype']}, medians of {max(r['num_runs'] for r in reports)}; copy bandwidth "
+print(f"{told_of['device']}, {told_of['dtype']}, medians of {max(r['num_runs'] for r in reports.values())}; copy bandwidth "
       f"{speeds[0] * 1e-9:,.0f} to {speeds[-1] * 1e-9:,.0f} GB/s; peer: "
       + (f"{some_peer['peer']}, torch {some_peer['torch']}, {some_peer['cache']} cache" if some_peer else "none"))
 print()
 print("| batch, prompt + new | MHA tok/s | MLA tok/s | peer tok/s | MLA / MHA | MHA / peer | MLA / peer | read, % of copy bandwidth "
       "| first token ms, MHA / MLA / peer | beyond weights and cache MB |")
 print("|" + "---|" * 10)
-batches = sorted({int(p.rsplit("-", 1)[1][:-5]) for p in glob.glob(f"{out}/baseline-*.json") + glob.glob(f"{out}/mla-*.json")})
-for batch in batches:
-    row(ours(f"baseline-{batch}"), ours(f"mla-{batch}"))
-row(ours("long-baseline"), ours("long-mla"))
+for key in sorted(cases, key=lambda k: (k[1], k[0])):
+    row(key, cases[key])
 if largest != "0":
-    def count(name, role):
-        report = ours(name)
-        return report and report["largest_batch"][role]
-    base, mla, int4 = count("largest-baseline", "baseline"), count("largest-mla", "mla"), count("largest-mla-int4", "mla")
-    print(f"| rows of {largest} tokens that fit | {told(base, '{:,}')} | {told(mla, '{:,}')} | - | {over(mla, base)} "
-          "| - | - | - | - | - |")
-    print(f"| the same, int4 latents + int8 rope | {told(base, '{:,}')} | {told(int4, '{:,}')} | - | {over(int4, base)} "
-          "| - | - | - | - | - |")
+    def count(role, quantised):
+        counts = [r["largest_batch"][role] for name, r in reports.items() if r["largest_batch"] and (name == "int4") == quantised]
+        return next((n for n in counts if n is not None), None)
+    base, mla, int4 = count("baseline", False), count("mla", False), count("mla", True)
+    for what, n in ((f"rows of {largest} tokens that fit", mla), ("the same, MLA with int4 latents + int8 rope", int4)):
+        print(f"| {what} | {told(base, '{:,.0f}')} | {told(n, '{:,.0f}')} | - | {over(n, base)} | - | - | - | - | - |")
 PY

@@ -56,9 +56,6 @@ class Copy {
   ~Copy() {
     stop();
     for (std::thread& thread : threads_) thread.join();
-    // Whoever frees a buffer must know that nothing comes out of it any more.
-    for (const auto& buffer : buffers_)
-      if (buffer->sent) buffer->sent->synchronize();
   }
 
   void run() {
@@ -71,6 +68,10 @@ class Copy {
       changed_.notify_all();
     }
     if (error_) std::rethrow_exception(error_);
+    // So that the buffers can be given back to the system at once. After an error libtorch keeps
+    // them until their copies are through.
+    for (const auto& buffer : buffers_)
+      if (buffer->sent) buffer->sent->synchronize();
   }
 
  private:
