@@ -58,6 +58,13 @@ at::Tensor Vlm::vision_features(const at::Tensor& pixels) const {
 }
 
 at::Tensor Vlm::encode_images(const at::Tensor& pixels) const {
+  // The tower keeps every layer's output, 30 MB an image in a 7B model.
+  constexpr std::int64_t kAtOnce = 16;
+  if (pixels.size(0) > kAtOnce && !at::GradMode::is_enabled()) {
+    std::vector<at::Tensor> parts;
+    for (const at::Tensor& some : pixels.split(kAtOnce)) parts.push_back(encode_images(some));
+    return at::cat(parts);
+  }
   return projector_2_.forward(
       activate(config_.projector_act, projector_1_.forward(vision_features(pixels))));
 }

@@ -1,10 +1,12 @@
 #include "engine/generator.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
 #include <set>
 
+#include "support/expect_close.h"
 #include "support/tiny_model.h"
 
 namespace vmla::test {
@@ -66,6 +68,16 @@ TEST(Generator, ARowDoesNotDependOnItsBatch) {
       }
     }
   }
+}
+
+TEST(Generator, ManyImagesAreEncodedInParts) {
+  const auto model = make_tiny_model({});
+  const at::Tensor pixels = at::randn({35, 3, 28, 28}, at::detail::createCPUGenerator(9));
+  const at::Tensor whole = model->encode_images(pixels);  // recording gradients: at once
+  const c10::InferenceMode guard;
+  const at::Tensor parts = model->encode_images(pixels);
+  EXPECT_TRUE(close(parts, whole, {1e-5, 0}));
+  EXPECT_FALSE(close(parts.roll(1, 0), whole, {1e-2, 0}));
 }
 
 TEST(Generator, RowsStopAtTheirOwnEndToken) {
