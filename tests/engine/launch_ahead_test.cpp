@@ -5,7 +5,9 @@
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <set>
+#include <thread>
 
 #include "engine/conversation.h"
 #include "kernels/device.h"
@@ -186,6 +188,41 @@ TEST(LaunchAheadOrder, TheStepIsUnderWayWhenItsTokenIsRead) {
   EXPECT_GT(read_at[0].back(), size);
   for (std::int64_t& length : read_at[0]) length += length > size ? 1 : 0;
   EXPECT_EQ(read_at[1], read_at[0]);
+}
+
+// From another thread, whenever it comes: what was said is the beginning of what would have been.
+TEST(LaunchAheadOrder, ACancelAtAnyMomentLeavesABeginning) {
+  const c10::InferenceMode guard;
+  const auto model = make_tiny_model(shape());
+  const ModelInput input = prompts(1).front();
+  const at::Tensor ids = at::tensor(input.input_ids, at::kLong).unsqueeze(0);
+  GenerationOptions options = sampling("all");
+  options.max_new_tokens = 200;
+  GeneratorOptions settings;
+  settings.launch_ahead = true;
+  const Generator generator(*model, &tokenizer(), settings);
+  const auto free = generator.generate({input}, options).completions[0].output_ids;
+  for (const int microseconds : {0, 300, 2000, 9000, 30000}) {
+    Session session(*model, 1);
+    const at::Tensor logits = session.prefill(model->embed(ids, {}));
+    std::atomic<bool> cancel{false};
+    GenerationHooks hooks;
+    hooks.cancel = &cancel;
+    std::thread other([&] {
+      std::this_thread::sleep_for(std::chrono::microseconds(microseconds));
+      cancel = true;
+    });
+    const auto said =
+        generator.decode(session, logits, {input.input_ids}, options, hooks, {}).completions[0];
+    other.join();
+    ASSERT_LE(said.output_ids.size(), free.size());
+    EXPECT_TRUE(std::equal(said.output_ids.begin(), said.output_ids.end(), free.begin()));
+    EXPECT_EQ(session.length(),
+              static_cast<std::int64_t>(input.input_ids.size() + said.output_ids.size()) - 1);
+    if (said.output_ids.size() < free.size()) {
+      EXPECT_EQ(said.finish, FinishReason::Cancelled);
+    }
+  }
 }
 
 TEST(LaunchAheadConversation, TurnsReuseAsMuch) {
