@@ -27,6 +27,12 @@ TEST(MlaGeometry, TheHotShapeKeepsItsPlan) {
   EXPECT_EQ(g.kv_heads_per_warp, 4);
   EXPECT_EQ(g.stages, 2);
   EXPECT_LE(g.shared_bytes, kHopper);
+  for (const int kv : {32, 1}) {
+    MlaProblem few{32, kv, 32, 1024};
+    few.narrow = true;
+    EXPECT_EQ(mla_geometry(few, kHopper).tiles, 1);
+    EXPECT_EQ(mla_geometry(few, kHopper).columns, 128);
+  }
 }
 
 TEST(MlaGeometry, TakesWhatTheLayoutsAreMadeOf) {

@@ -71,13 +71,15 @@ const char* why_no_mla_decode(int heads,
 
 const char* launch_mla_decode(const MlaDecodeParams& p, void* stream) {
   const auto on = static_cast<cudaStream_t>(stream);
+  const int blocks = p.split.splits * p.batch * ((p.heads + 31) / 32);
   const MlaGeometry g = mla_geometry({p.heads,
                                       p.kv_heads,
                                       p.rope_dim,
                                       p.latent_dim,
                                       p.k_rope.codec,
                                       p.latent.codec,
-                                      p.pages.table != nullptr},
+                                      p.pages.table != nullptr,
+                                      /*narrow=*/2 * blocks <= multiprocessors()},
                                      shared_limit());
   if (g.why != nullptr) return g.why;
   if (g.exact)

@@ -13,6 +13,7 @@ struct MlaProblem {
   int heads, kv_heads, rope_dim, latent_dim;
   Codec rope_codec = Codec::None, latent_codec = Codec::None;
   bool paged = false;
+  bool narrow = false;  // few blocks: rather twice as many of half the heads
 };
 
 // A warp's part of 16 tokens of a plane in shared memory.
@@ -170,14 +171,14 @@ inline MlaGeometry mla_geometry(const MlaProblem& p, std::int64_t shared_limit) 
   g.exact = true;
   for (const Shape& shape : kExact) {
     if (g.shared || g.packed || p.paged || p.latent_dim != shape.warps * shape.columns) continue;
-    if (shape.tiles == 2 && p.heads <= 16) continue;
+    if (shape.tiles == 2 && (p.heads <= 16 || p.narrow)) continue;
     if (try_shape(shape)) return g;
   }
   g.exact = false;
   const char* why = nullptr;
   for (const Shape& shape : kAny) {
     if (p.latent_dim > shape.warps * shape.columns) continue;
-    if (shape.tiles == 2 && shape.columns == 128 && p.heads <= 16) continue;
+    if (shape.tiles == 2 && shape.columns == 128 && (p.heads <= 16 || p.narrow)) continue;
     if (try_shape(shape)) return g;
     if (why == nullptr) why = g.why;
   }
