@@ -1,6 +1,7 @@
 #include "checkpoint/staged_copy.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <ATen/core/CachingHostAllocator.h>
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -45,6 +46,8 @@ class Copy {
        at::Device device,
        const StagingOptions& options)
       : tensors_(tensors), dtype_(dtype), device_(device), chunk_bytes_(options.chunk_bytes) {
+    if (device.is_cuda())
+      at::globalContext().lazyInitDevice(device.type());  // before pinned memory
     for (int i = 0; i < options.readers + options.spare_buffers; ++i) {
       buffers_.push_back(std::make_unique<Buffer>());
       buffers_.back()->bytes = at::empty(
