@@ -325,7 +325,12 @@ TEST(DecodeOpsCuda, RopeAppendEqualsReferenceBitForBit) {
 TEST(DecodeOpsCuda, SaysWhichShapesItTakes) {
   if (!has_device()) GTEST_SKIP() << "no CUDA device";
   EXPECT_FALSE(kernels::why_no_mla_kernel(32, 32, 32, 1024).has_value());
-  EXPECT_TRUE(kernels::why_no_mla_kernel(32, 32, 32, 1000).has_value());
+  EXPECT_FALSE(kernels::why_no_mla_kernel(32, 32, 32, 1000).has_value());
+  EXPECT_FALSE(kernels::why_no_mla_kernel(32, 1, 512, 1024).has_value());
+  EXPECT_FALSE(
+      kernels::why_no_mla_kernel(32, 32, 32, 1024, kernels::Codec::Int8, kernels::Codec::Int4)
+          .has_value());
+  EXPECT_TRUE(kernels::why_no_mla_kernel(32, 32, 32, 1002).has_value());
   EXPECT_TRUE(kernels::why_no_mla_kernel(32, 32, 12, 1024).has_value());
   EXPECT_TRUE(kernels::why_no_mha_kernel(80).has_value());
 }
