@@ -1,5 +1,6 @@
 // Times the kernels of a decode step alone, at LLaVA-1.5-7B's shapes, against ATen and against what
 // the memory could do; prints a Markdown table. Needs a GPU.
+//   kernel_times [PART]   only rows whose names contain PART, e.g. "mla_decode and merge, bf16"
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <c10/core/InferenceMode.h>
@@ -54,6 +55,9 @@ double seconds(std::int64_t calls, const std::function<at::Tensor(std::int64_t)>
 
 struct Table {
   double copy_bandwidth;
+  std::string only;  // rows whose name contains it
+
+  bool wants(const std::string& name) const { return name.find(only) != std::string::npos; }
 
   void row(const std::string& name, double bytes, double ours, double peer) const {
     const std::string against =
@@ -72,6 +76,7 @@ void time_linear(const Table& table,
                  const std::string& name,
                  std::int64_t rows,
                  std::int64_t width) {
+  if (!table.wants(name)) return;
   const std::int64_t copies = std::max<std::int64_t>(2, kReadBytes / (2 * rows * width));
   std::vector<at::Tensor> weights;
   for (std::int64_t i = 0; i < copies; ++i) weights.push_back(draw({rows, width}));
@@ -91,6 +96,7 @@ void time_linear(const Table& table,
 }
 
 void time_heads(const Table& table) {
+  if (!table.wants("up_k") && !table.wants("up_v")) return;
   const std::int64_t heads = kHeads, nope = 96, latent = 1024, dim = kDim, copies = 48;
   const at::Tensor up_k = draw({copies, heads, nope, latent}),
                    up_v = draw({copies, heads, dim, latent});
@@ -158,6 +164,9 @@ vmla::kernels::DecodeSpan whole_span(std::int64_t batch, std::int64_t tokens) {
 }
 
 void time_mla(const Table& table, const Cached& c, std::int64_t batch, std::int64_t tokens) {
+  const std::string name =
+      fmt::format("mla_decode and merge, {}, batch {}, {} tokens", c.name, batch, tokens);
+  if (!table.wants(name)) return;
   std::vector<CachedPlane> k_rope, latent;
   double bytes = 0;
   do {
@@ -168,7 +177,7 @@ void time_mla(const Table& table, const Cached& c, std::int64_t batch, std::int6
   const auto span = whole_span(batch, tokens);
   const at::Tensor q_rope = draw({batch, kHeads, c.rope_dim}), q = draw({batch, kHeads, c.latent});
   const auto copies = static_cast<std::int64_t>(k_rope.size());
-  table.row(fmt::format("mla_decode and merge, {}, batch {}, {} tokens", c.name, batch, tokens),
+  table.row(name,
             bytes,
             seconds(4 * copies,
                     [&](std::int64_t i) {
@@ -180,6 +189,11 @@ void time_mla(const Table& table, const Cached& c, std::int64_t batch, std::int6
 }
 
 void time_mha(const Table& table, Codec codec, std::int64_t batch, std::int64_t tokens) {
+  const std::string name = fmt::format("mha_decode and merge, {}, batch {}, {} tokens",
+                                       codec == Codec::None ? "bf16" : "int8",
+                                       batch,
+                                       tokens);
+  if (!table.wants(name)) return;
   std::vector<CachedPlane> k, v;
   do {
     k.push_back(draw_plane(codec, batch, tokens, kHeads, kDim));
@@ -198,10 +212,7 @@ void time_mha(const Table& table, Codec codec, std::int64_t batch, std::int64_t 
           q.unsqueeze(2), of(k, i).payload.transpose(1, 2), of(v, i).payload.transpose(1, 2));
     });
   }
-  table.row(fmt::format("mha_decode and merge, {}, batch {}, {} tokens",
-                        codec == Codec::None ? "bf16" : "int8",
-                        batch,
-                        tokens),
+  table.row(name,
             2 * k.back().bytes,
             seconds(4 * copies,
                     [&](std::int64_t i) {
@@ -212,13 +223,13 @@ void time_mha(const Table& table, Codec codec, std::int64_t batch, std::int64_t 
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   if (!at::globalContext().hasCUDA()) {
     fmt::print(stderr, "error: device: expected a CUDA device, found none\n");
     return 1;
   }
   const c10::InferenceMode guard;
-  const Table table{vmla::copy_bandwidth(at::Device(at::kCUDA, 0), 0)};
+  const Table table{vmla::copy_bandwidth(at::Device(at::kCUDA, 0), 0), argc > 1 ? argv[1] : ""};
   fmt::print("Copy bandwidth, read and written: {:.0f} GB/s\n\n", 1e-9 * table.copy_bandwidth);
   fmt::print("| kernel | MB | us | share of copy bandwidth | ATen, us | ratio |\n");
   fmt::print("|---|---|---|---|---|---|\n");

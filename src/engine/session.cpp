@@ -12,8 +12,9 @@ namespace vmla {
 
 std::int64_t default_prefill_chunk(std::int64_t batch) {
   // One row: a picture and its question at once, and no more than 150 MB beside weights and cache
-  // of a 7B model. Many rows: few tokens each, for the GPU is busy with their sum.
-  constexpr std::int64_t kTokens = 8192, kFewest = 64, kMost = 640;
+  // of a 7B model. Many rows: what 64 such prompts have, for a chunk of latents expands all before
+  // it.
+  constexpr std::int64_t kTokens = 64 * 640, kFewest = 64, kMost = 640;
   return std::clamp(kTokens / batch, kFewest, kMost);
 }
 

@@ -11,14 +11,16 @@
 namespace vmla::kernels {
 namespace {
 
-// Rows up to which each kernel takes x; beyond, the library's GEMM is as fast.
-constexpr std::int64_t kGemvRows = 4, kSkinnyRows = 32;
+// Rows up to which each kernel takes x: beyond, the library's GEMM is faster, or as fast for the
+// weights of heads.
+constexpr std::int64_t kGemvRows = 4, kSkinnyRows = 16, kHeadRows = 32;
 
 // x [B, …, E] against a weight [rows a head…, E].
 bool takes_skinny(const at::Tensor& x, const at::Tensor& weight) {
-  return x.size(0) > 1 && why_no_skinny(narrow(x.size(0)),
-                                        narrow(weight.size(weight.dim() - 2)),
-                                        narrow(weight.size(-1))) == nullptr;
+  return x.size(0) > 1 && x.size(0) <= (x.dim() == 3 ? kHeadRows : kSkinnyRows) &&
+         why_no_skinny(narrow(x.size(0)),
+                       narrow(weight.size(weight.dim() - 2)),
+                       narrow(weight.size(-1))) == nullptr;
 }
 
 std::optional<std::string> why_no_gemv(const at::Tensor& x, const at::Tensor& weight) {
@@ -26,7 +28,7 @@ std::optional<std::string> why_no_gemv(const at::Tensor& x, const at::Tensor& we
   if (weight.size(-1) % 8 != 0) return std::string("expected a width in steps of 8");
   if (!weight.is_contiguous()) return std::string("expected a contiguous weight");
   if (x.size(0) > kGemvRows && !takes_skinny(x, weight))
-    return "expected at most 4 rows, or 32 of a shape in steps of 16 and 32, got " +
+    return "expected at most 4 rows, or 16 (32 by head) of a shape in steps of 32, got " +
            std::to_string(x.size(0));
   return std::nullopt;
 }

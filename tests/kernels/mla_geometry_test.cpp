@@ -25,7 +25,7 @@ TEST(MlaGeometry, TheHotShapeKeepsItsPlan) {
   EXPECT_EQ(g.tiles, 2);
   EXPECT_EQ(g.columns, 128);
   EXPECT_EQ(g.kv_heads_per_warp, 4);
-  EXPECT_EQ(g.stages, 2);
+  EXPECT_EQ(g.stages, 3);
   EXPECT_LE(g.shared_bytes, kHopper);
   for (const int kv : {32, 1}) {
     MlaProblem few{32, kv, 32, 1024};

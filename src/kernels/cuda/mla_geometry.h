@@ -29,7 +29,7 @@ struct MlaShare {
 
 struct MlaGeometry {
   static constexpr int kTokens = 16;       // of one step
-  static constexpr int kScorePitch = 24;   // floats a row of scores: conflict-free for mma's layout
+  static constexpr int kScorePitch = 16;   // floats a row of scores, whose halves are swizzled
   static constexpr int kWeightPitch = 24;  // numbers a row of weights, likewise for ldmatrix
   static constexpr int kStreamBytes = 80;  // what a warp notes of a plane
 
@@ -42,7 +42,7 @@ struct MlaGeometry {
   int kv_heads_per_warp = 0;  // rotary keys that a warp copies, unless shared
   int stages = 0;             // of the copy pipeline
   MlaShare latent, rope;
-  int q_pitch = 0;  // 16-bit numbers a row of the rotary queries, where shared
+  int q_pitch = 0;  // 16-bit numbers a row of the rotary queries
   // Where parts of the shared memory begin, in bytes.
   int streams_at = 0, slots_at = 0, scales_at = 0, raw_at = 0, tiles_at = 0;
   std::int64_t shared_bytes = 0;
@@ -83,6 +83,7 @@ inline MlaShare mla_share(Codec codec, int width, int step, int numbers, int gro
 inline bool mla_lay_out(MlaGeometry& g, const MlaProblem& p, std::int64_t shared_limit) {
   const int rows = g.tiles * 16, rows_per_warp = rows / g.warps, group = p.heads / p.kv_heads;
   g.latent = mla_share(p.latent_codec, p.latent_dim, g.columns, g.columns, p.latent_dim);
+  g.q_pitch = round_up(p.rope_dim, 16) + 8;
   if (g.shared) {
     const int numbers = round_up((p.rope_dim + g.warps - 1) / g.warps, 16);
     g.rope = mla_share(p.rope_codec, p.rope_dim, numbers, numbers, p.rope_dim);
@@ -102,9 +103,8 @@ inline bool mla_lay_out(MlaGeometry& g, const MlaProblem& p, std::int64_t shared
     g.why = "expected planes whose tokens take a multiple of 4 bytes";
     return false;
   }
-  const int q_bytes = g.shared ? 2 * rows * g.q_pitch : 4 * rows * p.rope_dim;
   g.streams_at = 4 * (g.warps * rows * MlaGeometry::kScorePitch + rows) +
-                 2 * rows * MlaGeometry::kWeightPitch + round_up(q_bytes, 16);
+                 2 * rows * (MlaGeometry::kWeightPitch + g.q_pitch);
   for (g.stages = 3; g.stages >= 2; --g.stages) {
     const int each = g.warps * g.stages;
     g.slots_at = g.streams_at + (g.exact ? 0 : 2 * g.warps * MlaGeometry::kStreamBytes);

@@ -4,8 +4,9 @@
 // A block takes kTiles * 16 heads and walks over its tokens 16 at a time. Warp w owns kColumns of
 // the latent's columns and, of the rotary keys, those of its heads or (kShared) its part of the one
 // for all heads; it copies only those, so that the copies need no block-wide barrier. Per step:
-//   1. partial scores over the warp's columns, on tensor cores, to shared memory;
-//   2. each warp finishes the rows of its heads: sum over warps, rotary part, online softmax;
+//   1. partial scores over the warp's columns and of its rotary keys, on tensor cores, to shared
+//      memory;
+//   2. each warp finishes the rows of its heads: sum over warps, online softmax;
 //   3. out[heads, the warp's columns] += P . latent, on tensor cores, from the same tile.
 #pragma once
 
@@ -38,8 +39,7 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
   auto* scores = reinterpret_cast<float*>(memory);        // [warps][rows][pitch]
   auto* rescale = scores + kWarps * kRows * kScorePitch;  // [rows]
   auto* weights = reinterpret_cast<T*>(rescale + kRows);  // [rows][pitch]
-  T* q_memory = weights + kRows * kWeightPitch;           // [rows][rope or pitch]
-  auto* q_rope = reinterpret_cast<float*>(q_memory);      // unless kShared
+  T* q_rope = weights + kRows * kWeightPitch;             // [rows][pitch]
   unsigned char* raw = memory + g.raw_at;                 // [stages][warps][latent, rope]
   const int raw_bytes = g.latent.raw_bytes + g.rope.raw_bytes;
   const int kv_0 = min((head_0 + warp * kRowsPerWarp) / group, p.kv_heads - 1);
@@ -77,6 +77,7 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
   const std::int64_t row_0 = static_cast<std::int64_t>(b) * p.pages.capacity;
   [[maybe_unused]] const T* latent =
       static_cast<const T*>(p.latent.payload) + row_0 * p.latent_dim + warp * kColumns;
+  [[maybe_unused]] const int per_chunks = reciprocal_of(kv_count * rope / 8);
   [[maybe_unused]] const T* k_rope =
       static_cast<const T*>(p.k_rope.payload) + (row_0 * p.kv_heads + kv_0) * rope;
 
@@ -103,24 +104,24 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
       } else {
         T* tile = reinterpret_cast<T*>(raw + place * raw_bytes);
         constexpr int kChunks = kColumns / 8;
+        const T* row = latent + static_cast<std::int64_t>(token_0) * p.latent_dim;
 #pragma unroll
         for (int i = 0; i < kTokens * kChunks / 32; ++i) {
           const int index = lane + i * 32, t = index / kChunks, chunk = index % kChunks;
           const bool present = token_0 + t < to;
-          const T* source =
-              latent + static_cast<std::int64_t>(present ? token_0 + t : from) * p.latent_dim;
-          copy_async(
-              shared_address(tile + t * kLatentPitch + chunk * 8), source + chunk * 8, present);
+          copy_async(shared_address(tile + t * kLatentPitch + chunk * 8),
+                     row + (present ? t * p.latent_dim : 0) + chunk * 8,
+                     present);
         }
         T* rope_tile = tile + kTokens * kLatentPitch;
-        const int chunks = kv_count * rope / 8;
+        const int chunks = kv_count * rope / 8, row_size = p.kv_heads * rope;
+        const T* key_row = k_rope + static_cast<std::int64_t>(token_0) * row_size;
+#pragma unroll 2
         for (int index = lane; index < kTokens * chunks; index += 32) {
-          const int t = index / chunks, chunk = index % chunks;
+          const int t = divided(index, per_chunks), chunk = index - t * chunks;
           const bool present = token_0 + t < to;
-          const T* source =
-              k_rope + static_cast<std::int64_t>(present ? token_0 + t : from) * p.kv_heads * rope;
           copy_async(shared_address(rope_tile + t * g.rope.tile_pitch + chunk * 8),
-                     source + chunk * 8,
+                     key_row + (present ? t * row_size : 0) + chunk * 8,
                      present);
         }
       }
@@ -129,22 +130,11 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
   };
   for (int stage = 0; stage < stages - 1; ++stage) load_tile(stage);
 
-  if constexpr (kShared) {
-    for (int row = warp; row < kRows; row += kWarps) {
-      const int head = head_0 + row;
-      const T* from_row = static_cast<const T*>(p.q_rope) + b * p.q_rope_stride + head * rope;
-      for (int d = lane; d < g.q_pitch; d += 32) {
-        q_memory[row * g.q_pitch + d] =
-            head < p.heads && d < rope ? from_row[d] : from_float<T>(0.f);
-      }
-    }
-  } else {
-    for (int i = threadIdx.x; i < kRows * rope; i += kWarps * 32) {
-      const int head = head_0 + i / rope;
-      q_rope[i] = head < p.heads ? to_float(static_cast<const T*>(
-                                       p.q_rope)[b * p.q_rope_stride + head * rope + i % rope])
-                                 : 0.f;
-    }
+  for (int row = warp; row < kRows; row += kWarps) {
+    const int head = head_0 + row;
+    const T* from_row = static_cast<const T*>(p.q_rope) + b * p.q_rope_stride + head * rope;
+    for (int d = lane; d < g.q_pitch; d += 32)
+      q_rope[row * g.q_pitch + d] = head < p.heads && d < rope ? from_row[d] : from_float<T>(0.f);
   }
   // The queries' share of these columns, as the A operand of every step.
   std::uint32_t q[kTiles][kColumns / 16][4];
@@ -210,6 +200,36 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
       __syncwarp();
     }
 
+    // The keys of each of the warp's heads against its own queries alone: the other rows of A are
+    // zero. All of these heads are in one half of one tile of rows.
+    [[maybe_unused]] float own[2][4] = {};
+    [[maybe_unused]] constexpr int kHalf = 8;
+    [[maybe_unused]] const int half_0 = warp * kRowsPerWarp / kHalf * kHalf;
+    if constexpr (!kShared) {
+      const int my_row = half_0 + lane / 4, upper = half_0 % 16 / kHalf;
+      const int my_kv = my_row / kRowsPerWarp == warp
+                            ? min((head_0 + my_row) / group, p.kv_heads - 1) - kv_0
+                            : -1;
+      const T* query = q_rope + my_row * g.q_pitch + (lane % 4) * 2;
+      const std::uint32_t keys_at = shared_address(
+          rope_tile + ((lane / 16) * 8 + lane % 8) * g.rope.tile_pitch + ((lane / 8) % 2) * 8);
+      for (int d = 0; d < rope; d += 16) {
+        const std::uint32_t low = *reinterpret_cast<const std::uint32_t*>(query + d),
+                            high = *reinterpret_cast<const std::uint32_t*>(query + d + 8);
+        const bool whole = d + 16 <= rope;
+#pragma unroll 4
+        for (int kv = 0; kv < kv_count; ++kv) {
+          std::uint32_t keys[4];
+          load_matrices(keys, keys_at + (kv * rope + d) * 2);
+          if (!whole) keys[1] = keys[3] = 0;  // another head's, or nothing
+          const std::uint32_t a = my_kv == kv ? low : 0, c = my_kv == kv ? high : 0;
+          const std::uint32_t rows[4] = {
+              upper == 0 ? a : 0, upper == 0 ? 0 : a, upper == 0 ? c : 0, upper == 0 ? 0 : c};
+          mma<T>(own[0], rows, keys[0], keys[1]);
+          mma<T>(own[1], rows, keys[2], keys[3]);
+        }
+      }
+    }
     float partial[kTiles][2][4] = {};
     {
       const std::uint32_t row =
@@ -228,8 +248,8 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
     if constexpr (kShared) {
       std::uint32_t row = shared_address(
           rope_tile + ((lane / 16) * 8 + lane % 8) * g.rope.tile_pitch + ((lane / 8) % 2) * 8);
-      std::uint32_t query = shared_address(
-          q_memory + (lane % 8 + ((lane / 8) % 2) * 8) * g.q_pitch + rope_0 + (lane / 16) * 8);
+      std::uint32_t query = shared_address(q_rope + (lane % 8 + ((lane / 8) % 2) * 8) * g.q_pitch +
+                                           rope_0 + (lane / 16) * 8);
       for (int k = 0; k < rope_steps; ++k) {
         std::uint32_t keys[4];
         load_matrices(keys, row);
@@ -244,12 +264,18 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
         query += 32;
       }
     }
+    // Rows two apart have the halves of their 16 tokens swapped, which spreads them over the banks.
+    const auto swizzled = [](int row, int token) { return token ^ (row / 2 % 2 * 8); };
 #pragma unroll
     for (int m = 0; m < kTiles; ++m) {
 #pragma unroll
       for (int n = 0; n < 2; ++n) {
-        float* at =
-            scores + (warp * kRows + m * 16 + lane / 4) * kScorePitch + n * 8 + (lane % 4) * 2;
+        if constexpr (!kShared) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) partial[m][n][i] += m == half_0 / 16 ? own[n][i] : 0.f;
+        }
+        float* at = scores + (warp * kRows + m * 16 + lane / 4) * kScorePitch +
+                    swizzled(lane / 4, n * 8 + (lane % 4) * 2);
         *reinterpret_cast<float2*>(at) = make_float2(partial[m][n][0], partial[m][n][1]);
         *reinterpret_cast<float2*>(at + 8 * kScorePitch) =
             make_float2(partial[m][n][2], partial[m][n][3]);
@@ -264,17 +290,8 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
       const int row = warp * kRowsPerWarp + r * 2 + lane / 16;
       float score = 0.f;
 #pragma unroll
-      for (int w = 0; w < kWarps; ++w) score += scores[(w * kRows + row) * kScorePitch + t];
-      if constexpr (!kShared) {
-        const int kv = min((head_0 + row) / group, p.kv_heads - 1) - kv_0;
-        const T* key = rope_tile + t * g.rope.tile_pitch + kv * rope;
-        for (int d = 0; d < rope; d += 8) {
-          float values[8];
-          unpack<T>(*reinterpret_cast<const uint4*>(key + d), values);
-#pragma unroll
-          for (int j = 0; j < 8; ++j) score = fmaf(values[j], q_rope[row * rope + d + j], score);
-        }
-      }
+      for (int w = 0; w < kWarps; ++w)
+        score += scores[(w * kRows + row) * kScorePitch + swizzled(row, t)];
       score = visible ? score * p.split.scale * kLog2E : -INFINITY;
       // At least one token of a step is visible, so the new maximum is finite.
       const float highest = fmaxf(maximum[r], lane_max<16>(score));
