@@ -198,7 +198,7 @@ SharedLayer make_rorope_layer(const SourceAttention& source,
 
   SharedLayer out;
   out.shape = {a, components, latent_dim};
-  out.frequencies = at::arange(groups.count, at::TensorOptions().dtype(at::kLong))
+  out.frequencies = at::arange(groups.count, source.q.options().dtype(at::kLong))
                         .mul(groups.group)
                         .repeat_interleave(groups.kept);
   const at::Tensor real = lengths.transpose(0, 1).flatten(1);  // [K, n]
