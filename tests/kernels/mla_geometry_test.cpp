@@ -27,6 +27,11 @@ TEST(MlaGeometry, TheHotShapeKeepsItsPlan) {
   EXPECT_EQ(g.kv_heads_per_warp, 4);
   EXPECT_EQ(g.stages, 3);
   EXPECT_LE(g.shared_bytes, kHopper);
+  // With a short way to go it leaves an SM's L1 92 KB of 256.
+  MlaProblem brief{32, 32, 32, 1024};
+  brief.brief = true;
+  EXPECT_EQ(mla_geometry(brief, kHopper).stages, 2);
+  EXPECT_LE(mla_geometry(brief, kHopper).shared_bytes, (164 - 1) * 1024);
   for (const int kv : {32, 1}) {
     MlaProblem few{32, kv, 32, 1024};
     few.narrow = true;

@@ -12,6 +12,16 @@ const char* launch_columns(const MlaDecodeParams& p, const MlaGeometry& g, cudaS
                        : launch_mla_kernel<T, kWarps, kTiles, kColumns, 2>(p, g, stream);
 }
 
+// An SM's shared memory and L1 are one, and how they are split outlives the kernel: with three
+// stages 28 KB are left to L1, too few for the vectors of the products that follow (skinny.cu).
+constexpr int kLongSplit = 512;
+
+int tokens_of_split(const MlaDecodeParams& p) {
+  const int tokens =
+      p.pages.table == nullptr ? p.pages.capacity : p.pages.blocks << p.pages.block_bits;
+  return tokens / p.split.splits;
+}
+
 std::int64_t shared_limit() {
   int device = 0, bytes = 0;
   cudaGetDevice(&device);
@@ -79,7 +89,8 @@ const char* launch_mla_decode(const MlaDecodeParams& p, void* stream) {
                                       p.k_rope.codec,
                                       p.latent.codec,
                                       p.pages.table != nullptr,
-                                      /*narrow=*/2 * blocks <= multiprocessors()},
+                                      /*narrow=*/2 * blocks <= multiprocessors(),
+                                      /*brief=*/tokens_of_split(p) < kLongSplit},
                                      shared_limit());
   if (g.why != nullptr) return g.why;
   if (g.exact)

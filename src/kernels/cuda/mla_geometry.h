@@ -14,6 +14,7 @@ struct MlaProblem {
   Codec rope_codec = Codec::None, latent_codec = Codec::None;
   bool paged = false;
   bool narrow = false;  // few blocks: rather twice as many of half the heads
+  bool brief = false;   // few tokens a block: shared memory is left to L1, which later kernels need
 };
 
 // A warp's part of 16 tokens of a plane in shared memory.
@@ -105,7 +106,7 @@ inline bool mla_lay_out(MlaGeometry& g, const MlaProblem& p, std::int64_t shared
   }
   g.streams_at = 4 * (g.warps * rows * MlaGeometry::kScorePitch + rows) +
                  2 * rows * (MlaGeometry::kWeightPitch + g.q_pitch);
-  for (g.stages = 3; g.stages >= 2; --g.stages) {
+  for (g.stages = p.brief ? 2 : 3; g.stages >= 2; --g.stages) {
     const int each = g.warps * g.stages;
     g.slots_at = g.streams_at + (g.exact ? 0 : 2 * g.warps * MlaGeometry::kStreamBytes);
     g.scales_at = g.slots_at + (g.exact ? 0 : each * MlaGeometry::kTokens * 4);
