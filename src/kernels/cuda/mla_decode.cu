@@ -12,7 +12,7 @@ const char* launch_columns(const MlaDecodeParams& p, const MlaGeometry& g, cudaS
                        : launch_mla_kernel<T, kWarps, kTiles, kColumns, 2>(p, g, stream);
 }
 
-// An SM's shared memory and L1 are one, and how they are split outlives the kernel: with three
+// An SM's shared memory and L1 are one, and how they are split may outlive the kernel: with three
 // stages 28 KB are left to L1, too few for the vectors of the products that follow (skinny.cu).
 constexpr int kLongSplit = 512;
 
