@@ -4,7 +4,8 @@
 # seeds the mean and, in brackets, the range.
 # usage: scripts/bench_conversion.sh [VLM_MLA [MODEL]]
 # Environment:
-#   RECIPES    NAME, or NAME+distill (DISTILL_STEPS after it), NAME+heal (trained on HEAL_IMAGES pictures after it)
+#   RECIPES    NAME, NAME+distill (DISTILL_STEPS after it) or NAME+distill=RATE, NAME+heal (trained on HEAL_IMAGES pictures
+#              after it)
 #   BUDGETS, SEEDS (of the calibration samples), SAMPLES (conversations; several: a row for each), QUESTIONS
 #   MODEL, DEVICE, TEXT (1: calibrate and judge on text, too), JOBS (cases at a time), OUT (kept)
 #   KEEP=1: cases that OUT holds are not measured again; LIMIT: no case is begun after so many seconds
@@ -53,6 +54,7 @@ run_case() { # RECIPE BUDGET SAMPLES SEED CASE
   rm -f "$work/result.tsv"
   [ "$recipe" != best ] || read -ra more <<<"${BEST_ARGUMENTS:-}"
   case $1 in *+distill*) more+=(--distill_steps "$distill_steps") ;; esac
+  case $1 in *+distill=*) more+=(--distill_learning_rate "${1##*+distill=}") ;; esac
   [ "$text" = 0 ] || wide=(--calibration_text "$out/calibration/text.txt" --report_text "$out/held_out/text.txt")
   # shellcheck disable=SC2086
   "$vlm_mla" convert --model "$model" --output_dir "$made" --overwrite --torch_dtype float32 --recipe "$recipe" \

@@ -47,6 +47,13 @@ void add_distillation_options(CLI::App& verb, DistillOptions& o) {
             o.batch_size,
             "N",
             "conversations of such a step, beside half as many windows of text");
+  add_value(
+      verb,
+      "--distill_samples",
+      o.samples,
+      "N",
+      "conversations to learn from, where more than the conversion is calibrated on, and half "
+      "as many windows of text");
 }
 
 }  // namespace vmla

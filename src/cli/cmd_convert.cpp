@@ -56,7 +56,7 @@ void refuse_foreign_flags(const ConvertOptions& options, bool best) {
           best ? "another recipe than " + options.recipe + ", which chooses by itself"
                : "--recipe best beside it");
   }
-  for (const char* flag : {"distill_learning_rate", "distill_batch_size"}) {
+  for (const char* flag : {"distill_learning_rate", "distill_batch_size", "distill_samples"}) {
     check(options.given.count(flag) == 0 || options.conversion.distillation.steps != 0,
           ErrorKind::Usage,
           "--{}: expected --distill_steps beside it",

@@ -43,13 +43,18 @@ class BestConversion {
   }
 
   ConvertedLayers run() {
-    CalibrationSet set = CalibrationSet::load(options_.model, config(), options_.calibration);
+    const CalibrationOptions& calibration = options_.calibration;
+    const bool distilled = options_.distillation.steps > 0;
+    CalibrationSet set = CalibrationSet::load(
+        options_.model,
+        config(),
+        distilled ? data_to_learn(options_.distillation, calibration) : calibration);
     for (const SampleProblem& problem : set.problems())
       log_warning("sample {} is left out: {}", problem.id, problem.reason);
     std::optional<CalibrationSet> held_out;
-    if (options_.distillation.steps > 0) held_out = set.hold_out();
+    if (distilled) held_out = set.hold_out();
     model_.load_inputs();
-    CalibrationStream source(model_, set);
+    CalibrationStream source(model_, set.first(calibration.samples, calibration.text_windows));
     model_.release_inputs();
     method_->choose_widths(model_, source);
     std::optional<ConversionProbe> probe;

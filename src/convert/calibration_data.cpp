@@ -85,6 +85,22 @@ CalibrationSet CalibrationSet::hold_out() {
   return out;
 }
 
+CalibrationSet CalibrationSet::first(std::int64_t conversations, std::int64_t text_windows) const {
+  const auto front = [](const auto& all, std::int64_t wanted) {
+    return std::decay_t<decltype(all)>(
+        all.begin(), all.begin() + std::min(wanted, static_cast<std::int64_t>(all.size())));
+  };
+  CalibrationSet out;
+  out.processor_ = processor_;
+  out.batch_size_ = batch_size_;
+  out.pad_id_ = pad_id_;
+  out.samples_ = front(samples_, conversations);
+  out.windows_ = front(windows_, text_windows);
+  out.problems_ = problems_;
+  out.hash_content();
+  return out;
+}
+
 void CalibrationSet::add_conversations(const ModelConfig& config,
                                        const CalibrationOptions& options) {
   const std::int64_t limit = options.seed == 0 ? 4 * options.samples + 64 : -1;

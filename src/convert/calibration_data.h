@@ -40,6 +40,8 @@ class CalibrationSet {
   // Takes a tenth of each kind of samples out of this set, evenly: 4 to 64 of them, but no more
   // than a third. Errors: Usage when that is none.
   CalibrationSet hold_out();
+  // The first of each kind, or all where there are fewer.
+  CalibrationSet first(std::int64_t conversations, std::int64_t text_windows) const;
 
   std::int64_t conversations() const { return static_cast<std::int64_t>(samples_.size()); }
   std::int64_t text_windows() const { return static_cast<std::int64_t>(windows_.size()); }

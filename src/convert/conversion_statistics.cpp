@@ -32,12 +32,26 @@ at::Tensor norm_scores(const Checkpoint& checkpoint, const CalibrationSet& set, 
 
 const CalibrationSet& ConversionStatistics::set() {
   if (!set_) {
-    set_ = CalibrationSet::load(options_.model, config_, options_.statistics.calibration);
+    const CalibrationOptions& calibration = options_.statistics.calibration;
+    const bool distilled = options_.distillation.steps > 0;
+    set_ = CalibrationSet::load(
+        options_.model,
+        config_,
+        distilled ? data_to_learn(options_.distillation, calibration) : calibration);
     for (const SampleProblem& problem : set_->problems())
       log_warning("sample {} is left out: {}", problem.id, problem.reason);
-    if (options_.distillation.steps > 0) held_out_ = set_->hold_out();
+    if (distilled) {
+      held_out_ = set_->hold_out();
+      to_learn_ = std::move(set_);
+      set_ = to_learn_->first(calibration.samples, calibration.text_windows);
+    }
   }
   return *set_;
+}
+
+const CalibrationSet& ConversionStatistics::to_learn() {
+  set();
+  return to_learn_.value();
 }
 
 const CalibrationSet& ConversionStatistics::held_out() {

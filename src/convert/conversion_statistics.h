@@ -23,7 +23,8 @@ class ConversionStatistics {
       : source_(source), config_(config), options_(options) {}
 
   bool given() const { return options_.statistics.calibration.given(); }
-  const CalibrationSet& set();  // without what a distillation holds out
+  const CalibrationSet& set();       // of the conversion, without what a distillation holds out
+  const CalibrationSet& to_learn();  // of a distillation: that, or more
   const CalibrationSet& held_out();
   // uint8 [L, K, D] of a rank-based selection: "2-norm" or "kl".
   at::Tensor ranks(const std::string& version);
@@ -40,7 +41,7 @@ class ConversionStatistics {
   const Checkpoint& source_;
   const ModelConfig& config_;
   const ConversionOptions& options_;
-  std::optional<CalibrationSet> set_, held_out_;
+  std::optional<CalibrationSet> set_, to_learn_, held_out_;
   std::optional<Moments> moments_;
 };
 

@@ -273,6 +273,12 @@ class Distillation {
 
 }  // namespace
 
+CalibrationOptions data_to_learn(const DistillOptions& options, CalibrationOptions calibration) {
+  calibration.samples = std::max(calibration.samples, options.samples);
+  calibration.text_windows = std::max(calibration.text_windows, options.samples / 2);
+  return calibration;
+}
+
 void check_distillation(const DistillOptions& options, const CalibrationOptions& calibration) {
   check(options.steps >= 0,
         ErrorKind::Usage,
@@ -286,6 +292,10 @@ void check_distillation(const DistillOptions& options, const CalibrationOptions&
         ErrorKind::Usage,
         "distill_batch_size: expected 1 or more, got {}",
         options.batch_size);
+  check(options.samples >= 0,
+        ErrorKind::Usage,
+        "distill_samples: expected 0 or more, got {}",
+        options.samples);
   check(options.steps == 0 || calibration.given(),
         ErrorKind::Usage,
         "distill_steps: expected --calibration_data or --calibration_text to learn from, got "

@@ -19,8 +19,11 @@ class Checkpoint;
 
 struct DistillOptions {
   std::int64_t steps = 0;        // 0: none
-  double learning_rate = 0.01;   // times each tensor's root mean square
+  double learning_rate = 0.001;  // times each tensor's root mean square
   std::int64_t batch_size = 16;  // conversations of a step, and half as many text windows
+  // Conversations to learn from, and half as many text windows; fewer than the calibration's:
+  // those.
+  std::int64_t samples = 0;
   // Share of the conversations' mean beside the text's; kAllTokensAlike: both means alike.
   double answer_weight = kAllTokensAlike;
   std::uint64_t seed = 0;              // of the samples' order
@@ -30,6 +33,9 @@ struct DistillOptions {
   at::Device device = at::kCPU;
   const std::atomic<bool>* cancel = nullptr;
 };
+
+// The calibration's data, widened to what is learned from.
+CalibrationOptions data_to_learn(const DistillOptions& options, CalibrationOptions calibration);
 
 // Errors: Usage for what cannot be: negative numbers, no calibration data.
 void check_distillation(const DistillOptions& options, const CalibrationOptions& calibration);

@@ -86,7 +86,7 @@ DistillationReport convert_distilled_layers(const Checkpoint& source,
   distillation.device = options.device;
   distillation.cancel = options.cancel;
   DistillationReport report =
-      distill(source, statistics.set(), statistics.held_out(), attentions, distillation);
+      distill(source, statistics.to_learn(), statistics.held_out(), attentions, distillation);
   for (std::size_t i = 0; i < layers.size() && !is_cancelled(options); ++i) {
     const auto index = static_cast<std::int64_t>(i);
     if (report.kept()) {

@@ -125,7 +125,7 @@ TEST(ConvertVerb, Distills) {
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const Json told = parse_json(result.out, "stdout").at("distillation");
   EXPECT_EQ(told.at("steps"), 20);
-  EXPECT_EQ(told.at("learning_rate"), 0.01);
+  EXPECT_EQ(told.at("learning_rate"), 0.001);
   EXPECT_EQ(told.at("held_out_kl").at("answers").at("samples"), 2);
   const Json trained = told.at("trained_kl").at("answers");
   EXPECT_LT(trained.at("after").get<double>(), trained.at("before").get<double>());

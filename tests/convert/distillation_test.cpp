@@ -7,6 +7,7 @@
 #include "convert/attention_weights.h"
 #include "convert/best_conversion.h"
 #include "convert/conversion_support.h"
+#include "model/family.h"
 #include "support/expect_close.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
@@ -25,6 +26,7 @@ ConversionOptions small(const std::string& model, const fs::path& output, std::i
   options.overwrite = true;
   options.statistics.calibration = test::golden_calibration(2);
   options.distillation.steps = steps;
+  options.distillation.learning_rate = 0.01;
   options.distillation.batch_size = 4;
   return options;
 }
@@ -229,6 +231,33 @@ TEST(Distillation, WeighsTheModalities) {
   EXPECT_LT(answers.answers.after, text.answers.after);
 }
 
+// What is learned from may be more than what the conversion is calibrated on.
+TEST(Distillation, LearnsFromMoreSamples) {
+  const test::TempDir dir;
+  const auto report_of = [&](std::int64_t calibrated, std::int64_t learned) {
+    BestOptions options = small_best(RopeLayout::Shared, dir / "out", 10);
+    options.calibration.samples = calibrated;
+    options.calibration.text_windows = (calibrated + 1) / 2;
+    options.distillation.samples = learned;
+    return convert_best(options);
+  };
+  const ConversionReport few = report_of(2, 6), all = report_of(6, 0);
+  EXPECT_EQ(few.distillation->held_out.answers.samples, all.distillation->held_out.answers.samples);
+  EXPECT_EQ(few.distillation->held_out.text.samples, all.distillation->held_out.text.samples);
+  EXPECT_NE(few.layers[0].chosen->output_error, all.layers[0].chosen->output_error);
+
+  const CalibrationOptions data = test::golden_calibration(2);
+  const fs::path model = test::golden_dir() / "models/gqa";
+  CalibrationSet set =
+      CalibrationSet::load(model, parse_model_config(read_json(model / "config.json"), "c"), data);
+  const CalibrationSet some = set.first(2, 1), whole = set.first(100, 100);
+  EXPECT_EQ(some.conversations(), 2);
+  EXPECT_EQ(some.text_windows(), 1);
+  EXPECT_TRUE(at::equal(some.batch(0).input_ids, set.batch(0).input_ids));
+  EXPECT_EQ(whole.content_hash(), set.content_hash());
+  EXPECT_NE(some.content_hash(), set.content_hash());
+}
+
 class DistilledLayout : public ::testing::TestWithParam<RopeLayout> {};
 
 TEST_P(DistilledLayout, LoadsAndItsPathsAgree) {
@@ -273,6 +302,7 @@ TEST(Distillation, RefusesWhatCannotBe) {
     return result;
   };
   EXPECT_TRUE(refused("distill_steps", [](auto& o) { o.distillation.steps = -1; }));
+  EXPECT_TRUE(refused("distill_samples", [](auto& o) { o.distillation.samples = -1; }));
   EXPECT_TRUE(refused("distill_learning_rate", [](auto& o) { o.distillation.learning_rate = 0; }));
   EXPECT_TRUE(refused("distill_batch_size", [](auto& o) { o.distillation.batch_size = 0; }));
   EXPECT_TRUE(refused("--calibration_data", [](auto& o) { o.statistics.calibration = {}; }));
