@@ -216,8 +216,7 @@ class DemoData {
       }
       if (turns.empty()) {
         std::string text = paragraph(random, drawn, told);
-        if (random.chance(50))
-          text += "\n" + paragraph(random, draw(random), told);
+        if (random.chance(50)) text += "\n" + paragraph(random, draw(random), told);
         add("Describe many objects.", text);
       }
       list.add(sample(id, "", turns));

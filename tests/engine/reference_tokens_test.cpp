@@ -11,9 +11,9 @@
 namespace vmla::test {
 namespace {
 
-// In standard deviations of a step's logits. bf16 keeps 8 bits, in the logits (1/16 where they reach
-// 16) and in all that comes before. On the CPU 9 of 2 x 512 tokens differ; theirs lie at most 0.013
-// below the best, where a lost head makes it more than 0.1.
+// In standard deviations of a step's logits. bf16 keeps 8 bits, in the logits (1/16 where they
+// reach 16) and in all that comes before. On the CPU 9 of 2 x 512 tokens differ; theirs lie at most
+// 0.013 below the best, where a lost head makes it more than 0.1.
 constexpr double kBound = 0.05;
 
 LoadedModel shipped(at::ScalarType dtype, at::Device device) {
