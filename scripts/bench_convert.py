@@ -8,24 +8,14 @@ The shapes of tools/llava_1.5_7b_config.json with --layers of its text layers (0
 tokens about 640x480 JPEGs. Prints one JSON object: seconds in all and of each layer, host and device memory. With
 `curves` a layer costs more the more layers there are behind it.
 """
-import argparse
 import json
-import pathlib
 import shutil
 
 from bench_train import make_conversations
-from speed_tools import random_model, watched, write_files
-
-HERE = pathlib.Path(__file__).resolve().parent
-
+from speed_tools import random_model, speed_parser, watched, write_files
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vlm_mla", default="build/cuda/vlm-mla")
-    parser.add_argument("--make_random_model", default="build/cuda/tools/make_random_model")
-    parser.add_argument("--config", default=HERE.parent / "tools/llava_1.5_7b_config.json")
-    parser.add_argument("--tokenizer", default=HERE.parent / "models/tiny-llava-shapes")
-    parser.add_argument("--work_dir", type=pathlib.Path, required=True)
+    parser = speed_parser(__doc__)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--tokens", type=int, default=768)

@@ -9,12 +9,11 @@ scripts/peer_transformers_eval.py, and prints a table. Models and data in --work
 takes about two and a half minutes on an H100, 2,000 about five. Random weights hardly ever give an end token: the
 table shows the tokens that were made.
 """
-import argparse
 import json
 import pathlib
 import sys
 
-from speed_tools import print_table, random_model, watched, write_files
+from speed_tools import print_table, random_model, speed_parser, watched, write_files
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -48,12 +47,7 @@ def row(what, per_image, batch_size, samples, speed, prompt_tokens, output_token
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vlm_mla", default="build/cuda/vlm-mla")
-    parser.add_argument("--make_random_model", default="build/cuda/tools/make_random_model")
-    parser.add_argument("--config", default=HERE.parent / "tools/llava_1.5_7b_config.json")
-    parser.add_argument("--tokenizer", default=HERE.parent / "models/tiny-llava-shapes")
-    parser.add_argument("--work_dir", type=pathlib.Path, required=True)
+    parser = speed_parser(__doc__)
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--image_size", type=int, default=336)
     parser.add_argument("--max_new_tokens", type=int, default=16)

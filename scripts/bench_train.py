@@ -9,13 +9,12 @@ throughout (--master_weights none), gradient checkpointing, vision tower frozen.
 between log lines; a run is ended before it saves its model. One run of ours takes about half a minute on an H100 with
 the 7B shapes, the peer's about a minute.
 """
-import argparse
 import json
 import pathlib
 import random
 import sys
 
-from speed_tools import print_table, random_model, trained_parameters, watched, write_files
+from speed_tools import print_table, random_model, speed_parser, trained_parameters, watched, write_files
 
 HERE = pathlib.Path(__file__).resolve().parent
 WORDS = "red green blue yellow circle square triangle small large left right above below picture there is".split()
@@ -81,12 +80,7 @@ def row(what, batch_size, speed, parameters, args, device_mib, allocated):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vlm_mla", default="build/cuda/vlm-mla")
-    parser.add_argument("--make_random_model", default="build/cuda/tools/make_random_model")
-    parser.add_argument("--config", default=HERE.parent / "tools/llava_1.5_7b_config.json")
-    parser.add_argument("--tokenizer", default=HERE.parent / "models/tiny-llava-shapes")
-    parser.add_argument("--work_dir", type=pathlib.Path, required=True)
+    parser = speed_parser(__doc__)
     parser.add_argument("--batch_size", default="4,8")
     parser.add_argument("--steps", type=int, default=8, help="a multiple of --warmup")
     parser.add_argument("--warmup", type=int, default=4)

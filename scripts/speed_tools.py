@@ -1,4 +1,5 @@
 """What the speed scripts beside this file share: model directories of any shape, commands watched from outside."""
+import argparse
 import json
 import os
 import pathlib
@@ -9,6 +10,18 @@ import time
 
 COPIED = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
           "chat_template.json", "generation_config.json")
+
+
+def speed_parser(description):
+    """A command line's first part: the programs, the shapes, and where models and data go."""
+    here = pathlib.Path(__file__).resolve().parent
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vlm_mla", default="build/cuda/vlm-mla")
+    parser.add_argument("--make_random_model", default="build/cuda/tools/make_random_model")
+    parser.add_argument("--config", default=here.parent / "tools/llava_1.5_7b_config.json")
+    parser.add_argument("--tokenizer", default=here.parent / "models/tiny-llava-shapes")
+    parser.add_argument("--work_dir", type=pathlib.Path, required=True)
+    return parser
 
 
 def write_files(config_path, tokenizer_dir, out, mla=None, layers=0):
