@@ -28,6 +28,14 @@ at::Tensor head_scores(const at::Tensor& q, const at::Tensor& keys);
 // weights [B, M, T], fp32, of latents [B, T, C] -> [B, M, C] in the latents' dtype.
 at::Tensor mix_latents(const at::Tensor& weights, const at::Tensor& latents);
 
+// The end of a decode step. weighted [B, H, C], the weighted latents, through up_v and o_proj, onto
+// residual [B, E] -> [B, E].
+at::Tensor step_output(const at::Tensor& weighted,
+                       const Linear& up_v,
+                       const Linear& o_proj,
+                       const AttentionShape& shape,
+                       const at::Tensor& residual);
+
 // The softmax in fp32 of scaled scores. scores [B, …, T], the rows in by_key_head's order; mask
 // bool [B, 1, S, T] or undefined (causal, no padding) -> of the scores' shape.
 at::Tensor absorbed_weights(const at::Tensor& scores,

@@ -179,13 +179,7 @@ at::Tensor MlaAttention::step(const at::Tensor& hidden,
                                                   latent,
                                                   context.span,
                                                   1.0 / std::sqrt(static_cast<double>(a.head_dim)));
-  at::Tensor out = kernels::heads_linear(
-      weighted, up_v_.weight.view({a.kv_heads, a.head_dim, shape_.latent_dim}));  // [B, H, D]
-  if (up_v_.bias.defined()) {
-    out =
-        out + up_v_.bias.view({a.kv_heads, a.head_dim}).repeat_interleave(a.heads / a.kv_heads, 0);
-  }
-  return kernels::linear(out.reshape({batch, -1}), o_proj_.weight, o_proj_.bias, residual);
+  return step_output(weighted, up_v_, o_proj_, a, residual);
 }
 
 void MlaAttention::merge_projections() {

@@ -4,6 +4,7 @@
 
 #include <cuda_fp8.h>
 
+#include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/plane.cuh"
 
 namespace vmla::kernels {
@@ -126,6 +127,21 @@ __device__ void append_groups(const PlaneParams& plane,
                    ? __nv_cvt_float_to_fp8(within(number, -448.f, 448.f), __NV_SATFINITE, __NV_E4M3)
                    : static_cast<unsigned char>(__float2int_rn(within(number, -127.f, 127.f)));
   }
+}
+
+// kernel<T>(params, element_blocks): blocks that take `elements` single numbers or pairs, one a
+// thread, and after them those that take quantised groups.
+template <typename Params>
+void launch_append(void (*kernel)(Params, int),
+                   const Params& params,
+                   int elements,
+                   int blocks_of_groups,
+                   void* stream) {
+  const int element_blocks = (elements + kAppendThreads - 1) / kAppendThreads;
+  const dim3 grid(static_cast<unsigned>(element_blocks + blocks_of_groups),
+                  static_cast<unsigned>(params.batch));
+  launch_dependent(
+      kernel, grid, kAppendThreads, 0, static_cast<cudaStream_t>(stream), params, element_blocks);
 }
 
 }  // namespace vmla::kernels

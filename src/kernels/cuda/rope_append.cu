@@ -1,7 +1,6 @@
 // After the merged projection of a decode step: rotary parts are rotated, the new token's key and
 // values go to their cache rows, quantised where those are. One launch instead of some twenty.
 #include "kernels/cuda/append.cuh"
-#include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/device.h"
 
 namespace vmla::kernels {
@@ -10,7 +9,7 @@ namespace {
 // element_blocks of the grid take pairs and plain numbers, one a thread; the others take groups.
 template <typename T>
 __global__ void __launch_bounds__(kAppendThreads)
-    rope_append_kernel(const RopeAppendParams p, const int element_blocks) {
+    rope_append_kernel(const RopeAppendParams p, int element_blocks) {
   let_next_start();
   wait_for_previous();
   const int b = blockIdx.y, half = p.rope_dim / 2;
@@ -86,18 +85,9 @@ __global__ void __launch_bounds__(kAppendThreads)
 const char* launch_rope_append(const RopeAppendParams& p, void* stream) {
   const int elements = (p.heads * p.rope_dim + plain_width(p.k_rope)) / 2 + plain_width(p.plane_1) +
                        plain_width(p.plane_2);
-  const int element_blocks = (elements + kAppendThreads - 1) / kAppendThreads;
-  const dim3 grid(static_cast<unsigned>(element_blocks + group_blocks(p.k_rope) +
-                                        group_blocks(p.plane_1) + group_blocks(p.plane_2)),
-                  static_cast<unsigned>(p.batch));
+  const int groups = group_blocks(p.k_rope) + group_blocks(p.plane_1) + group_blocks(p.plane_2);
   dispatch(p.scalar, [&](auto zero) {
-    launch_dependent(rope_append_kernel<decltype(zero)>,
-                     grid,
-                     kAppendThreads,
-                     0,
-                     static_cast<cudaStream_t>(stream),
-                     p,
-                     element_blocks);
+    launch_append(rope_append_kernel<decltype(zero)>, p, elements, groups, stream);
   });
   return last_error();
 }

@@ -1,7 +1,6 @@
 // rope_append for the layout whose rotary key is one for all heads: each head's query is mixed into
 // n complex components (q_hm = conj(w_hm) q_h,j(m)) and rotated, the key rotated and stored.
 #include "kernels/cuda/append.cuh"
-#include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/device.h"
 
 namespace vmla::kernels {
@@ -9,7 +8,7 @@ namespace {
 
 template <typename T>
 __global__ void __launch_bounds__(kAppendThreads)
-    shared_rope_append_kernel(const SharedRopeAppendParams p, const int element_blocks) {
+    shared_rope_append_kernel(const SharedRopeAppendParams p, int element_blocks) {
   let_next_start();
   wait_for_previous();
   const int b = blockIdx.y, n = p.components;
@@ -71,18 +70,9 @@ __global__ void __launch_bounds__(kAppendThreads)
 
 const char* launch_shared_rope_append(const SharedRopeAppendParams& p, void* stream) {
   const int elements = p.heads * p.components + plain_width(p.k_rope) / 2 + plain_width(p.latent);
-  const int element_blocks = (elements + kAppendThreads - 1) / kAppendThreads;
-  const dim3 grid(
-      static_cast<unsigned>(element_blocks + group_blocks(p.k_rope) + group_blocks(p.latent)),
-      static_cast<unsigned>(p.batch));
+  const int groups = group_blocks(p.k_rope) + group_blocks(p.latent);
   dispatch(p.scalar, [&](auto zero) {
-    launch_dependent(shared_rope_append_kernel<decltype(zero)>,
-                     grid,
-                     kAppendThreads,
-                     0,
-                     static_cast<cudaStream_t>(stream),
-                     p,
-                     element_blocks);
+    launch_append(shared_rope_append_kernel<decltype(zero)>, p, elements, groups, stream);
   });
   return last_error();
 }
