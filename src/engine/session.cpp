@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/padding.h"
 
 namespace vmla {
 
@@ -88,20 +89,28 @@ bool Session::may_step_statically() const {
          !StaticStep::why_not(model_, *cache_);
 }
 
-// False where padding stands anywhere but in front.
-bool Session::make_static_step() {
-  at::Tensor first = at::zeros({batch()}, at::TensorOptions().dtype(at::kInt));
-  if (key_mask_.defined()) {
-    const at::Tensor mask = key_mask_.narrow(1, 0, length()).to(at::kCPU, at::kLong);
-    first = mask.argmax(1);
-    if (!mask.sum(1).equal(length() - first)) return false;
+// Moves padding that stands elsewhere in front of its row's tokens. -> int32 [B], how much there
+// is.
+at::Tensor Session::padding_in_front() {
+  const auto ints = at::TensorOptions().dtype(at::kInt).device(model_.device());
+  if (!key_mask_.defined()) return at::zeros({batch()}, ints);
+  const at::Tensor mask = key_mask_.narrow(1, 0, length());
+  const at::Tensor padding = length() - real_tokens_;
+  const at::Tensor wanted =
+      at::arange(length(), padding.options()).unsqueeze(0) >= padding.unsqueeze(1);
+  if (!mask.equal(wanted)) {
+    reorder_tokens(*cache_, padding_first(mask));
+    mask.copy_(wanted);
   }
+  return padding.to(at::kInt);
+}
+
+void Session::make_static_step() {
   constexpr std::int64_t kBlock = 256;
   const std::int64_t room = std::max(expected_length_, (length() + kBlock) / kBlock * kBlock);
   cache_->reserve(room);
   static_step_ = std::make_unique<StaticStep>(
-      model_, *cache_, first, room, /*use_graph=*/options_.step_graph && model_.device().is_cuda());
-  return true;
+      model_, *cache_, padding_in_front(), room, options_.step_graph && model_.device().is_cuda());
 }
 
 void Session::expect_tokens(std::int64_t more) {
@@ -170,7 +179,7 @@ at::Tensor Session::prefill(const at::Tensor& embeddings,
 at::Tensor Session::step(const at::Tensor& tokens) {
   const c10::InferenceMode guard;
   if (static_step_ && static_step_->tokens() <= length()) static_step_.reset();
-  if (!static_step_ && wants_static_step_) wants_static_step_ = make_static_step();
+  if (!static_step_ && wants_static_step_) make_static_step();
   if (static_step_) {
     const at::Tensor logits = static_step_->run(tokens);
     if (key_mask_.defined()) note_tokens(1, {});

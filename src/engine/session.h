@@ -80,7 +80,8 @@ class Session {
   std::int64_t prefill_chunk(std::int64_t tokens) const;
   at::Tensor note_tokens(std::int64_t count, const at::Tensor& key_mask);
   bool may_step_statically() const;
-  bool make_static_step();
+  at::Tensor padding_in_front();
+  void make_static_step();
 
   const Vlm& model_;
   SessionOptions options_;
@@ -92,7 +93,7 @@ class Session {
   std::int64_t expected_length_ = 0;
   // Gone as soon as anything but a step changes the cache.
   std::unique_ptr<StaticStep> static_step_;
-  bool wants_static_step_;  // the options, the model and the cache allow it, and so far the padding
+  const bool wants_static_step_;  // the options, the model and the cache allow it
 };
 
 }  // namespace vmla

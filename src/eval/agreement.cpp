@@ -186,12 +186,13 @@ class QuestionRun {
     std::vector<Ids> forced;
     std::vector<at::Tensor> wanted;
     {
-      Prefill prefill = prefill_rows(*reference_.vlm, rows, {});
+      Prefill prefill = prefill_rows(*reference_.vlm, rows, {}, request_.runner.max_new_tokens);
       forced = greedy_answers(reference_, prefill, rows, request_, &stop);
       if (stop) return {};
       wanted = forced_logits(*reference_.vlm, prefill, forced);
     }
-    Prefill prefill = prefill_rows(*model_.vlm, model_rows, request_.runner.session);
+    Prefill prefill = prefill_rows(
+        *model_.vlm, model_rows, request_.runner.session, request_.runner.max_new_tokens);
     const auto own = greedy_answers(model_, prefill, model_rows, request_, &stop);
     if (stop) return {};
     const auto got = forced_logits(*model_.vlm, prefill, forced);

@@ -7,13 +7,19 @@
 namespace vmla {
 namespace {
 
-// Left-padded suffixes: ids int64 [B, S] and key_mask bool [B, S].
-std::pair<at::Tensor, at::Tensor> padded_suffixes(const BatchRows& rows, std::size_t prefix) {
+// The longest suffix; step > 1: with the prefix it comes to a multiple of it, for a GPU's products
+// over a number of keys that 8 does not divide are slow.
+std::int64_t suffix_width(const BatchRows& rows, std::size_t prefix, std::size_t step) {
   std::size_t longest = 0;
-  for (const auto* question : rows.questions)
-    longest = std::max(longest, question->ids.size() - prefix);
-  const auto width = static_cast<std::int64_t>(longest),
-             count = static_cast<std::int64_t>(rows.questions.size());
+  for (const auto* question : rows.questions) longest = std::max(longest, question->ids.size());
+  return static_cast<std::int64_t>((longest + step - 1) / step * step - prefix);
+}
+
+// Left-padded suffixes: ids int64 [B, width] and key_mask bool [B, width].
+std::pair<at::Tensor, at::Tensor> padded_suffixes(const BatchRows& rows,
+                                                  std::size_t prefix,
+                                                  std::int64_t width) {
+  const auto count = static_cast<std::int64_t>(rows.questions.size());
   at::Tensor ids = at::zeros({count, width}, at::kLong),
              mask = at::zeros({count, width}, at::kBool);
   for (std::int64_t row = 0; row < count; ++row) {
@@ -49,8 +55,12 @@ BatchRows readable_rows(const AnswerBatch& batch, const BatchImages& images) {
   return rows;
 }
 
-Prefill prefill_rows(const Vlm& model, const BatchRows& rows, const SessionOptions& options) {
+Prefill prefill_rows(const Vlm& model,
+                     const BatchRows& rows,
+                     const SessionOptions& options,
+                     std::int64_t max_new_tokens) {
   const std::size_t prefix = rows.groups.front()->prefix;
+  const std::int64_t width = suffix_width(rows, prefix, model.device().is_cuda() ? 8 : 1);
   const at::Tensor features =
       rows.pixels.empty() ? at::Tensor() : model.encode_images(at::stack(rows.pixels));
   Prefill out{
@@ -58,6 +68,7 @@ Prefill prefill_rows(const Vlm& model, const BatchRows& rows, const SessionOptio
               static_cast<std::int64_t>(prefix > 0 ? rows.groups.size() : rows.questions.size()),
               options),
       {}};
+  out.session.expect_tokens(static_cast<std::int64_t>(prefix) + width + max_new_tokens);
   if (prefix > 0) {
     std::vector<at::Tensor> heads;
     for (const auto* group : rows.groups) {
@@ -71,7 +82,7 @@ Prefill prefill_rows(const Vlm& model, const BatchRows& rows, const SessionOptio
     }
     out.prefix_tokens = static_cast<std::int64_t>(prefix * rows.groups.size());
   }
-  const auto [padded, mask] = padded_suffixes(rows, prefix);
+  const auto [padded, mask] = padded_suffixes(rows, prefix, width);
   const at::Tensor ids = padded.to(model.device());
   out.logits = out.session.prefill(model.embed(ids, prefix > 0 ? at::Tensor() : features),
                                    mask.to(model.device()),

@@ -33,7 +33,10 @@ struct Prefill {
 };
 
 // Images and prefixes go through the model once a group, suffixes once a row. Expects at least one
-// row.
-Prefill prefill_rows(const Vlm& model, const BatchRows& rows, const SessionOptions& options);
+// row. max_new_tokens: what will be decoded, so that room for it is made at once.
+Prefill prefill_rows(const Vlm& model,
+                     const BatchRows& rows,
+                     const SessionOptions& options,
+                     std::int64_t max_new_tokens);
 
 }  // namespace vmla

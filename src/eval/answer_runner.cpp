@@ -52,7 +52,7 @@ AnswerTimings AnswerRunner::run(const std::vector<AnswerRequest>& requests,
       answers.push_back({requests[question->request].index, {}, reason});
     if (!rows.questions.empty()) {
       const Stopwatch batch_watch;
-      Prefill prefill = prefill_rows(model_, rows, options_.session);
+      Prefill prefill = prefill_rows(model_, rows, options_.session, options_.max_new_tokens);
       std::vector<std::vector<std::int64_t>> prompts;
       for (const auto* question : rows.questions) prompts.push_back(question->ids);
       const GenerationHooks hooks{{}, cancel};

@@ -4,11 +4,9 @@
 #include <torch/types.h>
 
 #include <condition_variable>
-#include <map>
 #include <mutex>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "eval/answer_plan.h"
@@ -22,7 +20,9 @@ struct BatchImages {
   std::vector<std::string> failures;
 };
 
-// Worker threads, whose results are handed out in the order of the batches.
+// Worker threads, whose results are handed out in the order of the batches. Pictures of files are
+// shared out among the workers, so that the first batch does not wait for one of them; those of a
+// table are read by one worker in the table's order.
 class ImageLoader {
  public:
   // batches and processor must outlive it. workers 0: take() does the work.
@@ -37,15 +37,30 @@ class ImageLoader {
   BatchImages take(std::size_t batch);
 
  private:
+  // A worker's share of a batch.
+  struct Part {
+    std::size_t batch = 0;
+    std::vector<std::size_t> groups;
+  };
+  struct Loading {
+    BatchImages images;
+    std::size_t parts_left = 0;
+    std::string error;  // an unexpected one
+  };
+
+  std::vector<Part> parts_of(std::size_t batch, std::size_t most) const;
+  void load(const Part& part, BatchImages& images) const;
   void work();
 
   const std::vector<AnswerBatch>& batches_;
   const Processor& processor_;
   std::size_t ahead_;
+  std::vector<Part> parts_;       // in the order of the batches
+  std::vector<Loading> loading_;  // a batch each
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<std::size_t, std::pair<BatchImages, std::string>> ready_;
-  std::size_t claimed_ = 0, taken_ = 0;
+  std::size_t claimed_ = 0;  // parts
+  std::size_t taken_ = 0;    // batches
   bool stopped_ = false;
   std::vector<std::thread> threads_;
 };

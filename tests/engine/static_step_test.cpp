@@ -148,10 +148,6 @@ TEST_P(StaticStepCases, PaddingInFrontAndChangesOfTheBatch) {
   compare(10, ids.select(1, 0).index_select(0, rows));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, StaticStepCases, ::testing::ValuesIn(cases()), [](const auto& test) {
-  return std::string(test.param.name);
-});
-
 TEST(StaticStep, OutgrowsItsRoom) {
   const auto model = make_tiny_model({});
   const at::Tensor ids = tiny_ids({}, 1, 270);
@@ -162,17 +158,46 @@ TEST(StaticStep, OutgrowsItsRoom) {
     EXPECT_TRUE(close(fixed.step(ids.select(1, i)), plain.step(ids.select(1, i)), {2e-5, 0})) << i;
 }
 
-TEST(StaticStep, OtherPaddingAndLayoutsGoThePlainWay) {
-  const auto model = make_tiny_model({});
-  const at::Tensor ids = tiny_ids({}, 2, 6);
-  at::Tensor mask = at::ones({2, 5}, at::kBool);
-  mask[0].slice(0, 3).fill_(false);
-  Session plain(*model, 2, with(StepEngine::Plain)), fixed(*model, 2, with(StepEngine::Static));
-  for (Session* session : {&plain, &fixed})
-    session->prefill(model->embed(ids.slice(1, 0, 5), {}), mask);
-  EXPECT_TRUE(close(fixed.step(ids.select(1, 5)), plain.step(ids.select(1, 5)), {2e-5, 0}));
-  EXPECT_FALSE(fixed.steps_statically());
+// A shared prefix, suffixes padded on the left, then some padded on the right.
+TEST_P(StaticStepCases, PaddingAnywhereIsMovedInFront) {
+  const TinyShape& shape = GetParam().shape;
+  const auto model = make_tiny_model(shape);
+  const at::Tensor ids = tiny_ids(shape, 3, 14);
+  at::Tensor left = at::ones({3, 4}, at::kBool), right = left.clone();
+  left[1].slice(0, 0, 3).fill_(false);
+  right[0].slice(0, 2).fill_(false);
+  right[1].slice(0, 1, 3).fill_(false);
+  for (const CacheDtype dtype : {CacheDtype::Auto, CacheDtype::Int8, CacheDtype::Int4}) {
+    SessionOptions options = with(StepEngine::Static);
+    options.cache_format = {dtype, dtype};
+    SessionOptions other = options;
+    other.step_engine = StepEngine::Plain;
+    Session plain(*model, 3, other), fixed(*model, 3, options);
+    for (Session* session : {&plain, &fixed}) {
+      session->append(model->embed(ids.slice(1, 0, 3), {}));
+      session->append(model->embed(ids.slice(1, 3, 7), {}), left);
+      session->prefill(model->embed(ids.slice(1, 7, 11), {}), right);
+      const c10::InferenceMode guard;
+      session->cache().poison_unused();
+    }
+    const auto compare = [&](std::int64_t i, const at::Tensor& tokens) {
+      EXPECT_TRUE(close(fixed.step(tokens), plain.step(tokens), kTolerance))
+          << cache_dtype_name(dtype) << " " << i;
+      EXPECT_TRUE(fixed.steps_statically());
+    };
+    for (std::int64_t i = 11; i < 13; ++i) compare(i, ids.select(1, i));
+    const at::Tensor rows = at::tensor({2, 0, 1, 1}, at::kLong);
+    plain.select_rows(rows);
+    fixed.select_rows(rows);
+    compare(13, ids.select(1, 13).index_select(0, rows));
+  }
+}
 
+INSTANTIATE_TEST_SUITE_P(All, StaticStepCases, ::testing::ValuesIn(cases()), [](const auto& test) {
+  return std::string(test.param.name);
+});
+
+TEST(StaticStep, OtherLayoutsGoThePlainWay) {
   TinyShape split;
   split.mla = SvdMethod::Split;
   const auto converted = make_tiny_model(split);
