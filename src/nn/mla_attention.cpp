@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "nn/absorbed.h"
+#include "nn/joined.h"
 #include "nn/partial_rope.h"
 
 namespace vmla {
@@ -38,8 +39,7 @@ at::Tensor MlaAttention::expand_key(const at::Tensor& k_rope,
   const at::Tensor nope = shape_.low_rank_key()
                               ? of_heads(up_k_, heads, shape_.nope_dim()).forward(key)
                               : key.narrow(2, heads.first, heads.count);
-  return at::cat({rope, nope.reshape({rope.size(0), rope.size(1), heads.count, shape_.nope_dim()})},
-                 -1);
+  return joined(rope, nope.reshape({rope.size(0), rope.size(1), heads.count, shape_.nope_dim()}));
 }
 
 at::Tensor MlaAttention::expand_value(const at::Tensor& value, const KeyHeads& heads) const {
@@ -84,7 +84,7 @@ at::Tensor MlaAttention::forward(const at::Tensor& hidden, const AttentionContex
   if (context.cache != nullptr && context.cache_mode == CacheMode::Expanded) {
     const auto all = context.cache->append(
         context.layer, {expand_key(k_rope, key, all_heads), expand_value(value, all_heads)});
-    const at::Tensor expanded_q = at::cat({q_rope, q_nope}, -1);
+    const at::Tensor expanded_q = joined(q_rope, q_nope);
     return o_proj_.forward(expanded_attention(expanded_q, all[0], all[1], context.mask, scale));
   }
   if (context.cache != nullptr) {
@@ -106,8 +106,8 @@ at::Tensor MlaAttention::forward(const at::Tensor& hidden, const AttentionContex
   const std::int64_t at_once = context.cache == nullptr
                                    ? a.kv_heads
                                    : heads_within(expansion_budget(batch), bytes, a.kv_heads);
-  return o_proj_.forward(attention_by_heads(
-      at::cat({q_rope, q_nope}, -1), a.kv_heads, at_once, make, context.mask, scale));
+  return o_proj_.forward(
+      attention_by_heads(joined(q_rope, q_nope), a.kv_heads, at_once, make, context.mask, scale));
 }
 
 // q_rope [B, S, H, R], q_nope [B, S, H, N]; k_rope [B, T, K, R]; key [B, T, C] or [B, T, K, N];

@@ -179,6 +179,35 @@ INSTANTIATE_TEST_SUITE_P(
           "h{}k{}n{}c{}{}", g.heads, g.kv_heads, g.components, g.latent, g.bias ? "bias" : "");
     });
 
+// So many components over so many tokens that each head gets a rotated key of its own.
+TEST(SharedMlaKeysByHead, GiveTheSameOutputsAndGradients) {
+  for (const Geometry& g : {Geometry{4, 4, 16, 10, false}, Geometry{6, 2, 18, 10, true}}) {
+    const auto attention = make_attention(g);
+    const at::Tensor hidden = at::randn({2, 60, kHidden});
+    for (const auto& [name, tensor] : weights_of(*attention)) tensor->set_requires_grad(true);
+    std::map<AttentionPath, at::Tensor> outputs;
+    std::map<AttentionPath, std::map<std::string, at::Tensor>> gradients;
+    for (const AttentionPath path : {AttentionPath::Expanded, AttentionPath::Absorbed}) {
+      const at::Tensor out =
+          attention->forward(hidden, context_for(first_positions(60), nullptr, path));
+      out.square().mean().backward();
+      outputs[path] = out.detach();
+      for (const auto& [name, tensor] : weights_of(*attention)) {
+        gradients[path][name] = tensor->grad();
+        tensor->mutable_grad() = at::Tensor();
+      }
+    }
+    EXPECT_TRUE(close(outputs[AttentionPath::Expanded], outputs[AttentionPath::Absorbed], kTight));
+    for (const auto& [name, gradient] : gradients[AttentionPath::Absorbed])
+      EXPECT_TRUE(close(gradients[AttentionPath::Expanded].at(name), gradient, kTight)) << name;
+    const at::NoGradGuard no_grad;
+    weights_of(*attention).at("q_mix.weight")->mul_(1.001);  // the tolerance can see
+    EXPECT_FALSE(close(attention->forward(hidden, context_for(first_positions(60))),
+                       outputs[AttentionPath::Absorbed],
+                       kTight));
+  }
+}
+
 TEST(SharedMlaCacheLayout, PlanesAndWidths) {
   const SharedMlaShape shape = shape_of({6, 2, 5, 10, false});
   const CacheLayout native = shared_mla_cache_layout(shape, CacheMode::Native);
