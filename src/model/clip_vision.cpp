@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "nn/attention.h"
+#include "nn/fused_attention.h"
 
 namespace vmla {
 
@@ -28,8 +28,13 @@ at::Tensor ClipVisionTower::encode(const ClipEncoderLayer& layer, const at::Tens
   const auto split = [&](const Linear& proj) {
     return proj.forward(normed).view({images, tokens, heads, dim}).transpose(1, 2);
   };
-  const at::Tensor mixed = at::scaled_dot_product_attention(
-      split(layer.q_proj), split(layer.k_proj), split(layer.v_proj));
+  const at::Tensor mixed = fused_attention(split(layer.q_proj),
+                                           split(layer.k_proj),
+                                           split(layer.v_proj),
+                                           /*bias=*/{},
+                                           /*causal=*/false,
+                                           1.0 / std::sqrt(static_cast<double>(dim)),
+                                           /*grouped=*/false);
   const at::Tensor attended =
       hidden +
       layer.out_proj.forward(mixed.transpose(1, 2).reshape({images, tokens, config_.hidden_size}));

@@ -64,6 +64,13 @@ bool SharedMlaAttention::absorbed_is_cheaper(std::int64_t queries) const {
   return queries * a.heads * 2 * shape_.latent_dim < expand + queries * a.heads * 2 * a.head_dim;
 }
 
+// Per token and head, scores cost D + 2n over half of the tokens; with a rotated key a head 2D, and
+// 2n*D to make that.
+bool SharedMlaAttention::keys_by_head_are_cheaper(std::int64_t tokens) const {
+  const std::int64_t dim = shape_.attention.head_dim, rope = 2 * shape_.components;
+  return tokens * (rope - dim) > 2 * rope * dim;
+}
+
 at::Tensor SharedMlaAttention::forward(const at::Tensor& hidden,
                                        const AttentionContext& context) const {
   return o_proj_.forward(mixed_values(hidden, context));
@@ -76,6 +83,11 @@ at::Tensor SharedMlaAttention::mixed_values(const at::Tensor& hidden,
   const at::Tensor cos = context.cos.index_select(-1, rope_dims_).unsqueeze(2);  // [B, S, 1, 2n]
   const at::Tensor sin = context.sin.index_select(-1, rope_dims_).unsqueeze(2);
   const at::Tensor q = q_proj_.forward(hidden).view({batch, fresh, a.heads, a.head_dim});
+  if (context.cache == nullptr && context.path != AttentionPath::Absorbed &&
+      keys_by_head_are_cheaper(fresh)) {
+    const at::Tensor k_rope = apply_rope(k_r_proj_.forward(hidden).unsqueeze(2), cos, sin);
+    return with_keys_by_head(q, k_rope.squeeze(2), down_kv_.forward(hidden), context);
+  }
   const at::Tensor q_rope = apply_rope(mixed_query(q), cos, sin);
   at::Tensor k_rope = apply_rope(k_r_proj_.forward(hidden).unsqueeze(2), cos, sin);
   at::Tensor latent = down_kv_.forward(hidden);
@@ -104,6 +116,49 @@ at::Tensor SharedMlaAttention::mixed_values(const at::Tensor& hidden,
                                    ? a.kv_heads
                                    : heads_within(expansion_budget(batch), bytes, a.kv_heads);
   return expanded(q, q_rope, make, at_once, context.mask);
+}
+
+// What a query head makes of the rope key: rows such that q_rot . (rows k_rope) is its score.
+at::Tensor SharedMlaAttention::rope_key_rows() const {
+  const auto& a = shape_.attention;
+  const std::int64_t n = shape_.components;
+  const at::Tensor w_re = q_mix_.select(-1, 0), w_im = q_mix_.select(-1, 1);  // [H, n]
+  // w k = (w_re k_re - w_im k_im, w_im k_re + w_re k_im), at the places of its pair.
+  const at::Tensor values =
+      at::stack({at::cat({w_re, -w_im}, 1), at::cat({w_im, w_re}, 1)}, 1);  // [H, 2, 2n]
+  const at::Tensor re = rope_dims_.slice(0, 0, n), im = rope_dims_.slice(0, n);
+  const at::Tensor places = at::stack({at::cat({re, re}), at::cat({im, im})})
+                                .to(values.device())
+                                .expand({a.heads, -1, -1});
+  return at::zeros({a.heads, a.head_dim, 2 * n}, values.options())
+      .scatter(1, places, values)
+      .flatten(0, 1);
+}
+
+at::Tensor SharedMlaAttention::with_keys_by_head(const at::Tensor& q,
+                                                 const at::Tensor& k_rope,
+                                                 const at::Tensor& latent,
+                                                 const AttentionContext& context) const {
+  const auto& a = shape_.attention;
+  const KeyHeads every{0, a.kv_heads};
+  const std::int64_t group = a.heads / a.kv_heads;
+  const auto per_query_head = [&](const at::Tensor& x) {
+    return group == 1 ? x : x.repeat_interleave(group, 2);
+  };
+  const at::Tensor q_rot = apply_rope(q, context.cos.unsqueeze(2), context.sin.unsqueeze(2));
+  const at::Tensor nope =
+      of_heads(up_k_, every, a.head_dim).forward(latent).unflatten(-1, {a.kv_heads, a.head_dim});
+  const at::Tensor rope =
+      at::linear(k_rope, rope_key_rows()).unflatten(-1, {a.heads, a.head_dim});
+  const at::Tensor value = per_query_head(expand_value(latent, every));
+  return expanded_attention(at::cat({q, q_rot}, -1),
+                            at::cat({per_query_head(nope), rope}, -1),
+                            at::constant_pad_nd(value, {0, a.head_dim}),
+                            context.mask,
+                            scale())
+      .unflatten(-1, {a.heads, 2 * a.head_dim})
+      .slice(-1, 0, a.head_dim)
+      .flatten(2);
 }
 
 // q [B, S, H, D], q_rope [B, S, H, 2n] -> [B, S, H*D].

@@ -20,8 +20,10 @@ namespace vmla {
 // kv_proj.up_v [K*D, C], o_proj. With biases: q_proj, k_r_proj, up_v (a bias of up_k is the same
 // for all keys, which the softmax cancels).
 //
-// Expanded: keys of D + 2n and values are built for all T tokens, then SDPA. Absorbed: one
-// multi-query attention over C + 2n numbers whose values are the latent.
+// Expanded: keys of D + 2n and values are built for all T tokens, then SDPA. Without a cache and
+// with many components: each head's rotated key of D numbers is made from the shared one, so that
+// keys have 2D however large n is. Absorbed: one multi-query attention over C + 2n numbers whose
+// values are the latent.
 class SharedMlaAttention final : public Attention {
  public:
   // frequencies int64 [n]: j(m), the rope pair each component rotates as, in [0, D/2).
@@ -59,6 +61,13 @@ class SharedMlaAttention final : public Attention {
                       const at::Tensor& k_rope,
                       const at::Tensor& latent,
                       const at::Tensor& mask) const;
+  at::Tensor rope_key_rows() const;  // [H*D, 2n]
+  // q [B, S, H, D], k_rope [B, S, 2n], rotated, latent [B, S, C] -> [B, S, H*D].
+  at::Tensor with_keys_by_head(const at::Tensor& q,
+                               const at::Tensor& k_rope,
+                               const at::Tensor& latent,
+                               const AttentionContext& context) const;
+  bool keys_by_head_are_cheaper(std::int64_t tokens) const;
   bool absorbed_is_cheaper(std::int64_t queries) const;
   double scale() const;
 
