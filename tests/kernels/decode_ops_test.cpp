@@ -182,6 +182,16 @@ TEST(DecodeOpsCuda, MlaKernelEqualsReference) {
   cases.push_back({2, 32, 32, 64, 2048, 300, {0, 7}, 222});
   cases.push_back({1, 32, 32, 16, 1024, 300, {0}, 222});
   cases.push_back({64, 32, 32, 32, 1024, 100, std::vector<int>(64, 0), 100});
+  // Long splits of a large cache: three stages, several steps, one that begins late.
+  std::vector<int> ragged(16, 0);
+  ragged[3] = 990;
+  ragged[7] = 500;
+  for (const int count : {1000, 1003, 2041}) {
+    cases.push_back({16, 32, 32, 32, 1024, 8200, ragged, count});
+    cases.push_back({16, 32, 8, 32, 512, 8200, ragged, count});
+  }
+  cases.push_back({16, 8, 8, 24, 256, 8200, ragged, 1003});
+  cases.push_back({16, 16, 16, 16, 1536, 8200, ragged, 1003});
   for (const HalfType& type : kHalfTypes) {
     for (const MlaCase& c : cases) {
       SCOPED_TRACE(::testing::Message() << c.batch << "x" << c.heads << "/" << c.kv_heads << " R "

@@ -26,11 +26,14 @@ TEST(MlaGeometry, TheHotShapeKeepsItsPlan) {
   EXPECT_EQ(g.columns, 128);
   EXPECT_EQ(g.kv_heads_per_warp, 4);
   EXPECT_EQ(g.stages, 3);
+  EXPECT_TRUE(g.overlapped);
+  EXPECT_EQ(g.rope_stages, 2);
   EXPECT_LE(g.shared_bytes, kHopper);
   // With a short way to go it leaves an SM's L1 92 KB of 256.
   MlaProblem brief{32, 32, 32, 1024};
   brief.brief = true;
   EXPECT_EQ(mla_geometry(brief, kHopper).stages, 2);
+  EXPECT_FALSE(mla_geometry(brief, kHopper).overlapped);
   EXPECT_LE(mla_geometry(brief, kHopper).shared_bytes, (164 - 1) * 1024);
   for (const int kv : {32, 1}) {
     MlaProblem few{32, kv, 32, 1024};
@@ -105,7 +108,8 @@ TEST(MlaGeometry, SharesCoverThePlanesAndAreAligned) {
                 const int pieces = share.raw_pitch / share.piece;
                 EXPECT_LT(16 * pieces * pieces, 1 << 20);
               }
-              for (const int at : {g.streams_at, g.slots_at, g.scales_at, g.raw_at, g.tiles_at})
+              for (const int at :
+                   {g.streams_at, g.slots_at, g.scales_at, g.raw_at, g.rope_at, g.tiles_at})
                 EXPECT_EQ(at % 16, 0);
               EXPECT_EQ(g.packed, g.scales_at < g.raw_at);
             }

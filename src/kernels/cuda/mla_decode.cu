@@ -13,7 +13,7 @@ const char* launch_columns(const MlaDecodeParams& p, const MlaGeometry& g, cudaS
 }
 
 // An SM's shared memory and L1 are one, and how they are split may outlive the kernel: with three
-// stages 28 KB are left to L1, too few for the vectors of the products that follow (skinny.cu).
+// stages too little is left to L1 for the vectors of the products that follow (skinny.cu).
 constexpr int kLongSplit = 512;
 
 int tokens_of_split(const MlaDecodeParams& p) {

@@ -38,14 +38,16 @@ struct MlaGeometry {
   bool exact = false;         // plain planes of whole shares, in rows: fixed loops
   bool shared = false;        // one rotary key for all heads: on tensor cores, like the latent
   bool packed = false;        // a plane is quantised
+  bool overlapped = false;    // the next tile is scored while this one is weighted
   int warps = 0, tiles = 0;   // tiles of 16 heads a block
   int columns = 0;            // of the latent, a warp
   int kv_heads_per_warp = 0;  // rotary keys that a warp copies, unless shared
   int stages = 0;             // of the copy pipeline
+  int rope_stages = 0;        // of the rotary keys, which only the scores need
   MlaShare latent, rope;
   int q_pitch = 0;  // 16-bit numbers a row of the rotary queries
   // Where parts of the shared memory begin, in bytes.
-  int streams_at = 0, slots_at = 0, scales_at = 0, raw_at = 0, tiles_at = 0;
+  int streams_at = 0, slots_at = 0, scales_at = 0, raw_at = 0, rope_at = 0, tiles_at = 0;
   std::int64_t shared_bytes = 0;
 };
 
@@ -104,14 +106,20 @@ inline bool mla_lay_out(MlaGeometry& g, const MlaProblem& p, std::int64_t shared
     g.why = "expected planes whose tokens take a multiple of 4 bytes";
     return false;
   }
-  g.streams_at = 4 * (g.warps * rows * MlaGeometry::kScorePitch + rows) +
-                 2 * rows * (MlaGeometry::kWeightPitch + g.q_pitch);
   for (g.stages = p.brief ? 2 : 3; g.stages >= 2; --g.stages) {
+    // Overlapped, scores and weights have two buffers, and a tile outlives its rotary keys.
+    g.overlapped = g.exact && g.stages == 3;
+    g.rope_stages = g.overlapped ? 2 : g.stages;
     const int each = g.warps * g.stages;
+    g.streams_at =
+        (g.overlapped ? 2 : 1) * (4 * (g.warps * rows * MlaGeometry::kScorePitch + rows) +
+                                  2 * rows * MlaGeometry::kWeightPitch) +
+        2 * rows * g.q_pitch;
     g.slots_at = g.streams_at + (g.exact ? 0 : 2 * g.warps * MlaGeometry::kStreamBytes);
     g.scales_at = g.slots_at + (g.exact ? 0 : each * MlaGeometry::kTokens * 4);
     g.raw_at = g.scales_at + each * MlaGeometry::kTokens * 4 * (g.latent.scales + g.rope.scales);
-    g.tiles_at = g.raw_at + each * (g.latent.raw_bytes + g.rope.raw_bytes);
+    g.rope_at = g.raw_at + each * g.latent.raw_bytes;
+    g.tiles_at = g.rope_at + g.warps * g.rope_stages * g.rope.raw_bytes;
     g.shared_bytes = g.tiles_at + g.warps * (g.latent.tile_bytes + g.rope.tile_bytes);
     if (g.shared_bytes <= shared_limit) return true;
   }

@@ -8,7 +8,11 @@
 //      memory;
 //   2. each warp finishes the rows of its heads: sum over warps, online softmax;
 //   3. out[heads, the warp's columns] += P . latent, on tensor cores, from the same tile.
+// Between 1 and 2 and between 2 and 3 all warps meet. Where three tiles fit the shared memory, step
+// s's second phase goes together with the first of step s + 1, and they meet once a step.
 #pragma once
+
+#include <type_traits>
 
 #include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/mla_geometry.h"
@@ -19,11 +23,12 @@
 namespace vmla::kernels {
 
 // kStages 0: any width, pages and any number of stages; else plain planes of whole shares in rows.
+// Three stages of those are overlapped.
 // kPacked: planes may be quantised.
 template <typename T, int kWarps, int kTiles, int kColumns, int kStages, bool kShared, bool kPacked>
 __global__ void __launch_bounds__(kWarps * 32, 1)
     mla_decode_kernel(const MlaDecodeParams p, const MlaGeometry g) {
-  constexpr bool kAny = kStages == 0;
+  constexpr bool kAny = kStages == 0, kOverlapped = kStages == 3;
   constexpr float kLog2E = 1.4426950408889634f;
   constexpr int kTokens = MlaGeometry::kTokens, kScorePitch = MlaGeometry::kScorePitch,
                 kWeightPitch = MlaGeometry::kWeightPitch;
@@ -34,14 +39,22 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
   const int split = blockIdx.x, b = blockIdx.z, head_0 = blockIdx.y * kRows;
   const int group = p.heads / p.kv_heads, rope = p.rope_dim;
   const int stages = kAny ? g.stages : kStages;
+  const int rope_stages = kAny ? g.stages : 2;
 
   extern __shared__ __align__(16) unsigned char memory[];
-  auto* scores = reinterpret_cast<float*>(memory);        // [warps][rows][pitch]
-  auto* rescale = scores + kWarps * kRows * kScorePitch;  // [rows]
-  auto* weights = reinterpret_cast<T*>(rescale + kRows);  // [rows][pitch]
-  T* q_rope = weights + kRows * kWeightPitch;             // [rows][pitch]
-  unsigned char* raw = memory + g.raw_at;                 // [stages][warps][latent, rope]
-  const int raw_bytes = g.latent.raw_bytes + g.rope.raw_bytes;
+  // Each once, or twice where steps overlap.
+  constexpr int kBuffers = kOverlapped ? 2 : 1, kScores = kWarps * kRows * kScorePitch;
+  auto* all_scores = reinterpret_cast<float*>(memory);                       // [warps][rows][pitch]
+  auto* all_rescale = all_scores + kBuffers * kScores;                       // [rows]
+  auto* all_weights = reinterpret_cast<T*>(all_rescale + kBuffers * kRows);  // [rows][pitch]
+  T* q_rope = all_weights + kBuffers * kRows * kWeightPitch;                 // [rows][pitch]
+  const auto buffer_of = [](int step) { return kOverlapped ? step % 2 : 0; };
+  const auto tile_of = [&](int step) {  // [stages][warps]
+    return memory + g.raw_at + (step % stages * kWarps + warp) * g.latent.raw_bytes;
+  };
+  const auto rope_tile_of = [&](int step) {  // [rope stages][warps]
+    return memory + g.rope_at + (step % rope_stages * kWarps + warp) * g.rope.raw_bytes;
+  };
   const int kv_0 = min((head_0 + warp * kRowsPerWarp) / group, p.kv_heads - 1);
   const int kv_count = min(g.kv_heads_per_warp, p.kv_heads - kv_0);
   // The shared rotary key: this warp's first number, and its steps of 16.
@@ -83,16 +96,15 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
 
   const auto load_tile = [&](int step) {
     if (step < steps) {
-      const int stage = step % stages, place = stage * kWarps + warp;
       const int token_0 = from + step * kTokens;
       if constexpr (kAny) {
+        const int place = step % stages * kWarps + warp;
         int* slots = reinterpret_cast<int*>(memory + g.slots_at) + place * kTokens;
         if (lane < kTokens) slots[lane] = next_slot;
         __syncwarp();
         const int tokens = min(kTokens, to - token_0);
-        const std::uint32_t at = shared_address(raw + place * raw_bytes);
-        copy_stream(streams[0], at, slots, tokens, lane);
-        copy_stream(streams[1], at + g.latent.raw_bytes, slots, tokens, lane);
+        copy_stream(streams[0], shared_address(tile_of(step)), slots, tokens, lane);
+        copy_stream(streams[1], shared_address(rope_tile_of(step)), slots, tokens, lane);
         if constexpr (kPacked) {
           const std::uint32_t scales = shared_address(memory + g.scales_at) +
                                        place * kTokens * 4 * (g.latent.scales + g.rope.scales);
@@ -102,7 +114,7 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
         if (step + 1 < steps)
           next_slot = slot_of(p.pages, b, min(token_0 + kTokens + lane % 16, to - 1));
       } else {
-        T* tile = reinterpret_cast<T*>(raw + place * raw_bytes);
+        T* tile = reinterpret_cast<T*>(tile_of(step));
         constexpr int kChunks = kColumns / 8;
         const T* row = latent + static_cast<std::int64_t>(token_0) * p.latent_dim;
 #pragma unroll
@@ -113,7 +125,7 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
                      row + (present ? t * p.latent_dim : 0) + chunk * 8,
                      present);
         }
-        T* rope_tile = tile + kTokens * kLatentPitch;
+        T* rope_tile = reinterpret_cast<T*>(rope_tile_of(step));
         const int chunks = kv_count * rope / 8, row_size = p.kv_heads * rope;
         const T* key_row = k_rope + static_cast<std::int64_t>(token_0) * row_size;
 #pragma unroll 2
@@ -157,123 +169,85 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
       }
     }
   }
-  float out[kTiles][kColumns / 8][4] = {};
-  float maximum[kRowsPerWarp / 2], sum[kRowsPerWarp / 2];
-#pragma unroll
-  for (int r = 0; r < kRowsPerWarp / 2; ++r) {
-    maximum[r] = -INFINITY;
-    sum[r] = 0.f;
-  }
-  __syncthreads();
-
-  for (int step = 0; step < steps; ++step) {
-    if constexpr (kAny) {
-      if (stages == 3) {
-        copy_wait<1>();
-      } else {
-        copy_wait<0>();
-      }
-    } else {
-      copy_wait<kStages - 2>();
-    }
-    __syncwarp();
-    load_tile(step + stages - 1);
-    const int place = step % stages * kWarps + warp;
-    const T* tile = reinterpret_cast<const T*>(raw + place * raw_bytes);
-    const T* rope_tile = reinterpret_cast<const T*>(raw + place * raw_bytes + g.latent.raw_bytes);
-    if constexpr (kPacked) {
-      unsigned char* tiles = memory + g.tiles_at + warp * (g.latent.tile_bytes + g.rope.tile_bytes);
-      const auto* slots = reinterpret_cast<const int*>(memory + g.slots_at) + place * kTokens;
-      const auto* scales = reinterpret_cast<const std::uint32_t*>(memory + g.scales_at) +
-                           place * kTokens * (g.latent.scales + g.rope.scales);
-      if (g.latent.tile_bytes > 0) {
-        T* to_tile = reinterpret_cast<T*>(tiles);
-        unpack_stream(streams[0], tile, to_tile, slots, scales, lane);
-        tile = to_tile;
-      }
-      if (g.rope.tile_bytes > 0) {
-        T* to_tile = reinterpret_cast<T*>(tiles + g.latent.tile_bytes);
-        unpack_stream(
-            streams[1], rope_tile, to_tile, slots, scales + kTokens * g.latent.scales, lane);
-        rope_tile = to_tile;
-      }
-      __syncwarp();
-    }
-
-    // The keys of each of the warp's heads against its own queries alone: the other rows of A are
-    // zero. All of these heads are in one half of one tile of rows.
-    [[maybe_unused]] float own[2][4] = {};
-    [[maybe_unused]] constexpr int kHalf = 8;
-    [[maybe_unused]] const int half_0 = warp * kRowsPerWarp / kHalf * kHalf;
-    if constexpr (!kShared) {
-      const int my_row = half_0 + lane / 4, upper = half_0 % 16 / kHalf;
-      const int my_kv = my_row / kRowsPerWarp == warp
-                            ? min((head_0 + my_row) / group, p.kv_heads - 1) - kv_0
-                            : -1;
-      const T* query = q_rope + my_row * g.q_pitch + (lane % 4) * 2;
-      const std::uint32_t keys_at = shared_address(
-          rope_tile + ((lane / 16) * 8 + lane % 8) * g.rope.tile_pitch + ((lane / 8) % 2) * 8);
-      for (int d = 0; d < rope; d += 16) {
-        const std::uint32_t low = *reinterpret_cast<const std::uint32_t*>(query + d),
-                            high = *reinterpret_cast<const std::uint32_t*>(query + d + 8);
-        const bool whole = d + 16 <= rope;
+  // The keys of each of the warp's heads against its own queries alone: the other rows of A are
+  // zero. All of these heads are in one half of one tile of rows.
+  [[maybe_unused]] constexpr int kHalf = 8;
+  [[maybe_unused]] const int half_0 = warp * kRowsPerWarp / kHalf * kHalf;
+  [[maybe_unused]] const auto score_own = [&](const T* rope_tile, float(&own)[2][4]) {
+    const int my_row = half_0 + lane / 4, upper = half_0 % 16 / kHalf;
+    const int my_kv =
+        my_row / kRowsPerWarp == warp ? min((head_0 + my_row) / group, p.kv_heads - 1) - kv_0 : -1;
+    const T* query = q_rope + my_row * g.q_pitch + (lane % 4) * 2;
+    const std::uint32_t keys_at = shared_address(
+        rope_tile + ((lane / 16) * 8 + lane % 8) * g.rope.tile_pitch + ((lane / 8) % 2) * 8);
+    for (int d = 0; d < rope; d += 16) {
+      const std::uint32_t low = *reinterpret_cast<const std::uint32_t*>(query + d),
+                          high = *reinterpret_cast<const std::uint32_t*>(query + d + 8);
+      const bool whole = d + 16 <= rope;
 #pragma unroll 4
-        for (int kv = 0; kv < kv_count; ++kv) {
-          std::uint32_t keys[4];
-          load_matrices(keys, keys_at + (kv * rope + d) * 2);
-          if (!whole) keys[1] = keys[3] = 0;  // another head's, or nothing
-          const std::uint32_t a = my_kv == kv ? low : 0, c = my_kv == kv ? high : 0;
-          const std::uint32_t rows[4] = {
-              upper == 0 ? a : 0, upper == 0 ? 0 : a, upper == 0 ? c : 0, upper == 0 ? 0 : c};
-          mma<T>(own[0], rows, keys[0], keys[1]);
-          mma<T>(own[1], rows, keys[2], keys[3]);
-        }
-      }
-    }
-    float partial[kTiles][2][4] = {};
-    {
-      const std::uint32_t row =
-          shared_address(tile + ((lane / 16) * 8 + lane % 8) * kLatentPitch + ((lane / 8) % 2) * 8);
-#pragma unroll
-      for (int k = 0; k < kColumns / 16; ++k) {
+      for (int kv = 0; kv < kv_count; ++kv) {
         std::uint32_t keys[4];
-        load_matrices(keys, row + k * 32);
-#pragma unroll
-        for (int m = 0; m < kTiles; ++m) {
-          mma<T>(partial[m][0], q[m][k], keys[0], keys[1]);
-          mma<T>(partial[m][1], q[m][k], keys[2], keys[3]);
-        }
+        load_matrices(keys, keys_at + (kv * rope + d) * 2);
+        if (!whole) keys[1] = keys[3] = 0;  // another head's, or nothing
+        const std::uint32_t a = my_kv == kv ? low : 0, c = my_kv == kv ? high : 0;
+        const std::uint32_t rows[4] = {
+            upper == 0 ? a : 0, upper == 0 ? 0 : a, upper == 0 ? c : 0, upper == 0 ? 0 : c};
+        mma<T>(own[0], rows, keys[0], keys[1]);
+        mma<T>(own[1], rows, keys[2], keys[3]);
       }
     }
-    if constexpr (kShared) {
-      std::uint32_t row = shared_address(
-          rope_tile + ((lane / 16) * 8 + lane % 8) * g.rope.tile_pitch + ((lane / 8) % 2) * 8);
-      std::uint32_t query = shared_address(q_rope + (lane % 8 + ((lane / 8) % 2) * 8) * g.q_pitch +
-                                           rope_0 + (lane / 16) * 8);
-      for (int k = 0; k < rope_steps; ++k) {
-        std::uint32_t keys[4];
-        load_matrices(keys, row);
-#pragma unroll
-        for (int m = 0; m < kTiles; ++m) {
-          std::uint32_t queries[4];
-          load_matrices(queries, query + m * 32 * g.q_pitch);
-          mma<T>(partial[m][0], queries, keys[0], keys[1]);
-          mma<T>(partial[m][1], queries, keys[2], keys[3]);
-        }
-        row += 32;
-        query += 32;
-      }
-    }
-    // Rows two apart have the halves of their 16 tokens swapped, which spreads them over the banks.
-    const auto swizzled = [](int row, int token) { return token ^ (row / 2 % 2 * 8); };
+  };
+  using Partial = float[kTiles][2][4];
+  const auto score_columns = [&](const T* tile, const float(&own)[2][4], Partial& partial) {
 #pragma unroll
     for (int m = 0; m < kTiles; ++m) {
 #pragma unroll
       for (int n = 0; n < 2; ++n) {
-        if constexpr (!kShared) {
 #pragma unroll
-          for (int i = 0; i < 4; ++i) partial[m][n][i] += m == half_0 / 16 ? own[n][i] : 0.f;
-        }
+        for (int i = 0; i < 4; ++i)
+          partial[m][n][i] = !kShared && m == half_0 / 16 ? own[n][i] : 0.f;
+      }
+    }
+    const std::uint32_t row =
+        shared_address(tile + ((lane / 16) * 8 + lane % 8) * kLatentPitch + ((lane / 8) % 2) * 8);
+#pragma unroll
+    for (int k = 0; k < kColumns / 16; ++k) {
+      std::uint32_t keys[4];
+      load_matrices(keys, row + k * 32);
+#pragma unroll
+      for (int m = 0; m < kTiles; ++m) {
+        mma<T>(partial[m][0], q[m][k], keys[0], keys[1]);
+        mma<T>(partial[m][1], q[m][k], keys[2], keys[3]);
+      }
+    }
+  };
+  [[maybe_unused]] const auto score_shared = [&](const T* rope_tile, Partial& partial) {
+    std::uint32_t row = shared_address(
+        rope_tile + ((lane / 16) * 8 + lane % 8) * g.rope.tile_pitch + ((lane / 8) % 2) * 8);
+    std::uint32_t query = shared_address(q_rope + (lane % 8 + ((lane / 8) % 2) * 8) * g.q_pitch +
+                                         rope_0 + (lane / 16) * 8);
+    for (int k = 0; k < rope_steps; ++k) {
+      std::uint32_t keys[4];
+      load_matrices(keys, row);
+#pragma unroll
+      for (int m = 0; m < kTiles; ++m) {
+        std::uint32_t queries[4];
+        load_matrices(queries, query + m * 32 * g.q_pitch);
+        mma<T>(partial[m][0], queries, keys[0], keys[1]);
+        mma<T>(partial[m][1], queries, keys[2], keys[3]);
+      }
+      row += 32;
+      query += 32;
+    }
+  };
+  // Rows two apart have the halves of their 16 tokens swapped, which spreads them over the banks.
+  const auto swizzled = [](int row, int token) { return token ^ (row / 2 % 2 * 8); };
+  const auto store_scores = [&](int step, const Partial& partial) {
+    float* scores = all_scores + buffer_of(step) * kScores;
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
         float* at = scores + (warp * kRows + m * 16 + lane / 4) * kScorePitch +
                     swizzled(lane / 4, n * 8 + (lane % 4) * 2);
         *reinterpret_cast<float2*>(at) = make_float2(partial[m][n][0], partial[m][n][1]);
@@ -281,12 +255,26 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
             make_float2(partial[m][n][2], partial[m][n][3]);
       }
     }
-    __syncthreads();
+  };
 
+  // Of the warp's rows, two at a time: a lane has one token of one of them.
+  constexpr int kPairs = kRowsPerWarp / 2;
+  float maximum[kPairs], sum[kPairs];
+#pragma unroll
+  for (int r = 0; r < kPairs; ++r) {
+    maximum[r] = -INFINITY;
+    sum[r] = 0.f;
+  }
+  struct Weighted {
+    T weight[kPairs];
+    float scale[kPairs];  // of what was summed up before
+  };
+  const auto weigh = [&](int step, Weighted& to_keep) {
+    const float* scores = all_scores + buffer_of(step) * kScores;
     const int t = lane % 16;
     const bool visible = from + step * kTokens + t < to;
 #pragma unroll
-    for (int r = 0; r < kRowsPerWarp / 2; ++r) {
+    for (int r = 0; r < kPairs; ++r) {
       const int row = warp * kRowsPerWarp + r * 2 + lane / 16;
       float score = 0.f;
 #pragma unroll
@@ -295,15 +283,28 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
       score = visible ? score * p.split.scale * kLog2E : -INFINITY;
       // At least one token of a step is visible, so the new maximum is finite.
       const float highest = fmaxf(maximum[r], lane_max<16>(score));
-      const float weight = exp2f(score - highest), scale = exp2f(maximum[r] - highest);
-      const T rounded = from_float<T>(weight);
-      sum[r] = sum[r] * scale + lane_sum<16>(to_float(rounded));
+      const float weight = exp2f(score - highest);
+      to_keep.scale[r] = exp2f(maximum[r] - highest);
+      to_keep.weight[r] = from_float<T>(weight);
+      sum[r] = sum[r] * to_keep.scale[r] + lane_sum<16>(to_float(to_keep.weight[r]));
       maximum[r] = highest;
-      weights[row * kWeightPitch + t] = rounded;
-      if (t == 0) rescale[row] = scale;
     }
-    __syncthreads();
+  };
+  const auto store_weights = [&](int step, const Weighted& kept) {
+    T* weights = all_weights + buffer_of(step) * kRows * kWeightPitch;
+    float* rescale = all_rescale + buffer_of(step) * kRows;
+#pragma unroll
+    for (int r = 0; r < kPairs; ++r) {
+      const int row = warp * kRowsPerWarp + r * 2 + lane / 16;
+      weights[row * kWeightPitch + lane % 16] = kept.weight[r];
+      if (lane % 16 == 0) rescale[row] = kept.scale[r];
+    }
+  };
 
+  float out[kTiles][kColumns / 8][4] = {};
+  const auto mix = [&](int step, const T* tile) {
+    const T* weights = all_weights + buffer_of(step) * kRows * kWeightPitch;
+    const float* rescale = all_rescale + buffer_of(step) * kRows;
 #pragma unroll
     for (int m = 0; m < kTiles; ++m) {
       const float low = rescale[m * 16 + lane / 4], high = rescale[m * 16 + lane / 4 + 8];
@@ -338,11 +339,101 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
       }
     }
     __syncwarp();  // the tile may be overwritten by the next copy only now
+  };
+
+  if constexpr (kOverlapped) {
+    const auto latent_tile = [&](int step) { return reinterpret_cast<const T*>(tile_of(step)); };
+    const auto rope_tile = [&](int step) { return reinterpret_cast<const T*>(rope_tile_of(step)); };
+    __syncthreads();
+    if (steps > 0) {
+      copy_wait<1>();
+      __syncwarp();
+      float own[2][4] = {};
+      Partial partial;
+      score_own(rope_tile(0), own);
+      score_columns(latent_tile(0), own, partial);
+      store_scores(0, partial);
+      __syncwarp();
+    }
+    load_tile(2);
+    __syncthreads();
+    // Tile step + 1 is scored, tile step weighted and added, tile step + 2 on its way.
+    const auto iterate = [&](int step, auto more) {
+      constexpr bool kMore = decltype(more)::value;
+      Weighted kept;
+      [[maybe_unused]] float own[2][4] = {};
+      [[maybe_unused]] Partial partial;
+      if constexpr (kMore) {
+        copy_wait<1>();
+        __syncwarp();
+        score_own(rope_tile(step + 1), own);
+      }
+      weigh(step, kept);
+      if constexpr (kMore) {
+        score_columns(latent_tile(step + 1), own, partial);
+        store_scores(step + 1, partial);
+      }
+      store_weights(step, kept);
+      __syncthreads();
+      mix(step, latent_tile(step));
+      if constexpr (kMore) load_tile(step + 3);
+    };
+    for (int step = 0; step < steps - 1; ++step) iterate(step, std::true_type{});
+    if (steps > 0) iterate(steps - 1, std::false_type{});
+  } else {
+    __syncthreads();
+    for (int step = 0; step < steps; ++step) {
+      if constexpr (kAny) {
+        if (stages == 3) {
+          copy_wait<1>();
+        } else {
+          copy_wait<0>();
+        }
+      } else {
+        copy_wait<kStages - 2>();
+      }
+      __syncwarp();
+      load_tile(step + stages - 1);
+      const T* tile = reinterpret_cast<const T*>(tile_of(step));
+      const T* rope_tile = reinterpret_cast<const T*>(rope_tile_of(step));
+      if constexpr (kPacked) {
+        unsigned char* tiles =
+            memory + g.tiles_at + warp * (g.latent.tile_bytes + g.rope.tile_bytes);
+        const int place = step % stages * kWarps + warp;
+        const auto* slots = reinterpret_cast<const int*>(memory + g.slots_at) + place * kTokens;
+        const auto* scales = reinterpret_cast<const std::uint32_t*>(memory + g.scales_at) +
+                             place * kTokens * (g.latent.scales + g.rope.scales);
+        if (g.latent.tile_bytes > 0) {
+          T* to_tile = reinterpret_cast<T*>(tiles);
+          unpack_stream(streams[0], tile, to_tile, slots, scales, lane);
+          tile = to_tile;
+        }
+        if (g.rope.tile_bytes > 0) {
+          T* to_tile = reinterpret_cast<T*>(tiles + g.latent.tile_bytes);
+          unpack_stream(
+              streams[1], rope_tile, to_tile, slots, scales + kTokens * g.latent.scales, lane);
+          rope_tile = to_tile;
+        }
+        __syncwarp();
+      }
+      float own[2][4] = {};
+      Partial partial;
+      if constexpr (!kShared) score_own(rope_tile, own);
+      score_columns(tile, own, partial);
+      if constexpr (kShared) score_shared(rope_tile, partial);
+      store_scores(step, partial);
+      __syncthreads();
+      Weighted kept;
+      weigh(step, kept);
+      store_weights(step, kept);
+      __syncthreads();
+      mix(step, tile);
+    }
   }
 
   const std::int64_t base = (static_cast<std::int64_t>(b) * p.split.splits + split) * p.heads;
 #pragma unroll
-  for (int r = 0; r < kRowsPerWarp / 2; ++r) {
+  for (int r = 0; r < kPairs; ++r) {
     const int head = head_0 + warp * kRowsPerWarp + r * 2 + lane / 16;
     if (lane % 16 == 0 && head < p.heads) {
       p.split.maximum[base + head] = maximum[r];
