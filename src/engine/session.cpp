@@ -11,12 +11,15 @@
 
 namespace vmla {
 
-std::int64_t default_prefill_chunk(std::int64_t batch) {
-  // One row: a picture and its question at once, and no more than 150 MB beside weights and cache
-  // of a 7B model. Many rows: what 64 such prompts have, for a chunk of latents expands all before
-  // it.
-  constexpr std::int64_t kTokens = 64 * 640, kFewest = 64, kMost = 640;
-  return std::clamp(kTokens / batch, kFewest, kMost);
+std::int64_t default_prefill_chunk(std::int64_t batch, std::int64_t tokens) {
+  // One row: what keeps a 7B model within 70 MiB beside weights and cache, more where the cache is
+  // large anyway. Many rows: what 64 prompts about a picture have, for a chunk of latents expands
+  // all before it.
+  constexpr std::int64_t kTokens = 64 * 640, kFewest = 64, kMost = 640, kSmall = 320;
+  const std::int64_t most = batch > 1 ? std::clamp(kTokens / batch, kFewest, kMost)
+                                      : std::clamp(tokens / 8, kSmall, kMost);
+  const std::int64_t chunks = std::max<std::int64_t>(1, (tokens + most - 1) / most);
+  return std::max<std::int64_t>(1, (tokens + chunks - 1) / chunks);
 }
 
 StepEngine parse_step_engine(const std::string& name) {
@@ -119,7 +122,7 @@ void Session::expect_tokens(std::int64_t more) {
 
 std::int64_t Session::prefill_chunk(std::int64_t tokens) const {
   if (options_.prefill_chunk > 0) return options_.prefill_chunk;
-  return model_.device().is_cpu() ? tokens : default_prefill_chunk(batch());
+  return model_.device().is_cpu() ? tokens : default_prefill_chunk(batch(), tokens);
 }
 
 void Session::feed(const at::Tensor& embeddings,

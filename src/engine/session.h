@@ -13,8 +13,8 @@
 
 namespace vmla {
 
-// Tokens a row in a chunk of a prompt on a GPU, for so many rows at once.
-std::int64_t default_prefill_chunk(std::int64_t batch);
+// Tokens a row in a chunk of a prompt of `tokens` tokens a row on a GPU, for so many rows at once.
+std::int64_t default_prefill_chunk(std::int64_t batch, std::int64_t tokens);
 
 // How single tokens are decoded. Static: fixed shapes and fused kernels (on a GPU a CUDA graph),
 // where the model and the cache allow it; Plain: through Decoder::forward; Auto: Static for 16-bit

@@ -46,7 +46,9 @@ AnswerTimings AnswerRunner::run(const std::vector<AnswerRequest>& requests,
   for (std::size_t b = 0; b < batches.size(); ++b) {
     if (cancel != nullptr && cancel->load()) break;
     const AnswerBatch& batch = batches[b];
+    const Stopwatch wait;
     const BatchRows rows = readable_rows(batch, loader.take(b));
+    timings.waiting_seconds += wait.seconds();
     std::vector<Answer> answers;
     for (const auto& [question, reason] : rows.failures)
       answers.push_back({requests[question->request].index, {}, reason});
@@ -67,6 +69,8 @@ AnswerTimings AnswerRunner::run(const std::vector<AnswerRequest>& requests,
       timings.prefix_tokens += prefill.prefix_tokens;
       timings.suffix_tokens += prefill.suffix_tokens;
       timings.output_tokens += result.timings.output_tokens;
+      timings.prefill_seconds += result.timings.first_token_seconds;
+      timings.decode_seconds += result.timings.decode_seconds;
     }
     timings.questions += static_cast<std::int64_t>(answers.size());
     on_batch(answers);

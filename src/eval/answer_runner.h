@@ -40,6 +40,9 @@ struct AnswerRunnerOptions {
 
 struct AnswerTimings {
   double seconds = 0.0;
+  double waiting_seconds = 0.0;  // for pictures to be decoded
+  double prefill_seconds = 0.0;  // vision tower and prompts, up to the first tokens
+  double decode_seconds = 0.0;
   std::int64_t questions = 0;
   std::int64_t images = 0;         // encoded by the vision tower
   std::int64_t prefix_tokens = 0;  // prefilled once an image

@@ -39,13 +39,20 @@ Json run_settings(const EvalRunRequest& request) {
   return settings;
 }
 
+// Counts of all ranks, the times of this one.
 AnswerTimings summed(ProcessGroup& group, const AnswerTimings& own) {
   const at::Tensor sums = at::tensor(
       {own.questions, own.images, own.prefix_tokens, own.suffix_tokens, own.output_tokens},
       at::kLong);
   group.all_reduce(sums)->wait();
   const auto* sum = sums.const_data_ptr<std::int64_t>();
-  return {own.seconds, sum[0], sum[1], sum[2], sum[3], sum[4]};
+  AnswerTimings all = own;
+  all.questions = sum[0];
+  all.images = sum[1];
+  all.prefix_tokens = sum[2];
+  all.suffix_tokens = sum[3];
+  all.output_tokens = sum[4];
+  return all;
 }
 
 // On a test split, whose answers are not public, there is nothing to score by.

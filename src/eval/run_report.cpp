@@ -27,6 +27,9 @@ Json problems_json(const std::vector<QuestionProblem>& problems) {
 Json timings_json(const AnswerTimings& t) {
   return {
       {"seconds", t.seconds},
+      {"waiting_seconds", t.waiting_seconds},
+      {"prefill_seconds", t.prefill_seconds},
+      {"decode_seconds", t.decode_seconds},
       {"questions_per_second", t.seconds > 0 ? static_cast<double>(t.questions) / t.seconds : 0.0},
       {"questions", t.questions},
       {"images_encoded", t.images},

@@ -18,7 +18,7 @@ Linear of_heads(const Linear& projection, const KeyHeads& heads, std::int64_t di
 }
 
 std::int64_t expansion_budget(std::int64_t batch) {
-  constexpr std::int64_t kRow = std::int64_t{32} << 20, kMostRows = 8;
+  constexpr std::int64_t kRow = std::int64_t{16} << 20, kMostRows = 16;
   return kRow * std::min(batch, kMostRows);
 }
 

@@ -244,11 +244,14 @@ TEST(Session, ALongCacheIsExpandedByHeads) {
 }
 
 TEST(Session, AGpuTakesChunksByTheNumberOfRows) {
-  EXPECT_GE(default_prefill_chunk(1), 624);  // a picture and a question at once
-  EXPECT_EQ(default_prefill_chunk(8), default_prefill_chunk(1));
-  EXPECT_EQ(default_prefill_chunk(64), default_prefill_chunk(1));  // and many of them
-  EXPECT_EQ(default_prefill_chunk(128), 320);
-  EXPECT_EQ(default_prefill_chunk(100'000), 64);
+  EXPECT_EQ(default_prefill_chunk(1, 40), 40);
+  EXPECT_EQ(default_prefill_chunk(1, 624), 312);  // two of a size
+  EXPECT_EQ(default_prefill_chunk(1, 2'048), 293);
+  EXPECT_EQ(default_prefill_chunk(1, 100'000), 637);
+  EXPECT_EQ(default_prefill_chunk(8, 624), 624);  // pictures and questions at once
+  EXPECT_EQ(default_prefill_chunk(64, 624), 624);
+  EXPECT_EQ(default_prefill_chunk(128, 624), 312);
+  EXPECT_EQ(default_prefill_chunk(100'000, 640), 64);
 }
 
 // On a GPU a later chunk takes another attention than a whole prompt does.
