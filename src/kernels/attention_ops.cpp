@@ -236,7 +236,10 @@ at::Tensor mla_decode(const at::Tensor& q_rope,
   if (!why) why = why_no_plane(latent);
   if (!choose_cuda(backend, "mla_decode", why))
     return reference::mla_decode(q_rope, q_latent, k_rope, latent, span, scale);
-  const at::Tensor q_1 = packed_rows(q_rope), q_2 = q_latent.contiguous();
+  const auto whole_words = [](const at::Tensor& x) {
+    return reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % 16 == 0 ? x : x.clone();
+  };
+  const at::Tensor q_1 = whole_words(packed_rows(q_rope)), q_2 = whole_words(q_latent.contiguous());
   const std::int64_t rows = heads > 16 && width <= 1024 ? 32 : 16;  // heads of a block
   const std::int64_t blocks = batch * ((heads + rows - 1) / rows);
   const std::int64_t count =

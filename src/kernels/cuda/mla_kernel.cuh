@@ -76,6 +76,27 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
   }
   wait_for_previous();
 
+  // The queries' share of the warp's columns, as the A operand of every step. Plain rows come in
+  // whole words, asked for before anything that has to wait for the cache.
+  std::uint32_t q[kTiles][kColumns / 16][4];
+  const T* q_rows = static_cast<const T*>(p.q_latent) +
+                    static_cast<std::int64_t>(b) * p.heads * p.latent_dim + warp * kColumns;
+  constexpr int kChunks = kColumns / 8;
+  [[maybe_unused]] uint4 q_words[kTiles][kColumns / 16];
+  if constexpr (!kAny) {
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m) {
+#pragma unroll
+      for (int i = 0; i < kColumns / 16; ++i) {
+        const int index = lane + i * 32, head = head_0 + m * 16 + index / kChunks;
+        q_words[m][i] = head < p.heads
+                            ? load_fresh(q_rows + static_cast<std::int64_t>(head) * p.latent_dim +
+                                         index % kChunks * 8)
+                            : make_uint4(0, 0, 0, 0);
+      }
+    }
+  }
+
   const int begin = p.split.first[b], end = *p.split.count;
   int share = (end - begin + p.split.splits - 1) / p.split.splits;
   share = (share + kTokens - 1) / kTokens * kTokens;
@@ -115,7 +136,6 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
           next_slot = slot_of(p.pages, b, min(token_0 + kTokens + lane % 16, to - 1));
       } else {
         T* tile = reinterpret_cast<T*>(tile_of(step));
-        constexpr int kChunks = kColumns / 8;
         const T* row = latent + static_cast<std::int64_t>(token_0) * p.latent_dim;
 #pragma unroll
         for (int i = 0; i < kTokens * kChunks / 32; ++i) {
@@ -142,31 +162,54 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
   };
   for (int stage = 0; stage < stages - 1; ++stage) load_tile(stage);
 
-  for (int row = warp; row < kRows; row += kWarps) {
-    const int head = head_0 + row;
-    const T* from_row = static_cast<const T*>(p.q_rope) + b * p.q_rope_stride + head * rope;
-    for (int d = lane; d < g.q_pitch; d += 32)
-      q_rope[row * g.q_pitch + d] = head < p.heads && d < rope ? from_row[d] : from_float<T>(0.f);
+  const T* q_rope_rows = static_cast<const T*>(p.q_rope) + b * p.q_rope_stride;
+  if constexpr (kShared) {
+    for (int row = warp; row < kRows; row += kWarps) {
+      const int head = head_0 + row;
+      for (int d = lane; d < g.q_pitch; d += 32)
+        q_rope[row * g.q_pitch + d] =
+            head < p.heads && d < rope ? q_rope_rows[head * rope + d] : from_float<T>(0.f);
+    }
+  } else {
+    const int chunks = g.q_pitch / 8, per_row = reciprocal_of(chunks);
+    for (int index = lane; index < kRowsPerWarp * chunks; index += 32) {
+      const int row = warp * kRowsPerWarp + divided(index, per_row), head = head_0 + row;
+      const int d = (index - divided(index, per_row) * chunks) * 8;
+      *reinterpret_cast<uint4*>(q_rope + row * g.q_pitch + d) =
+          head < p.heads && d < rope ? load_fresh(q_rope_rows + head * rope + d)
+                                     : make_uint4(0, 0, 0, 0);
+    }
   }
-  // The queries' share of these columns, as the A operand of every step.
-  std::uint32_t q[kTiles][kColumns / 16][4];
-  {
-    const T* rows = static_cast<const T*>(p.q_latent) +
-                    static_cast<std::int64_t>(b) * p.heads * p.latent_dim + warp * kColumns;
 #pragma unroll
-    for (int m = 0; m < kTiles; ++m) {
+  for (int m = 0; m < kTiles; ++m) {
+    if constexpr (kAny) {
 #pragma unroll
       for (int k = 0; k < kColumns / 16; ++k) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const int head = head_0 + m * 16 + lane / 4 + (i % 2) * 8;
           const int column = k * 16 + (lane % 4) * 2 + (i / 2) * 8;
-          const bool present = head < p.heads && (!kAny || warp * kColumns + column < p.latent_dim);
-          q[m][k][i] = present ? *reinterpret_cast<const std::uint32_t*>(
-                                     rows + static_cast<std::int64_t>(head) * p.latent_dim + column)
-                               : 0;
+          const bool present = head < p.heads && warp * kColumns + column < p.latent_dim;
+          q[m][k][i] = present
+                           ? *reinterpret_cast<const std::uint32_t*>(
+                                 q_rows + static_cast<std::int64_t>(head) * p.latent_dim + column)
+                           : 0;
         }
       }
+    } else {
+      T* spare = reinterpret_cast<T*>(tile_of(stages - 1));  // nothing is on its way there yet
+#pragma unroll
+      for (int i = 0; i < kColumns / 16; ++i) {
+        const int index = lane + i * 32;
+        *reinterpret_cast<uint4*>(spare + index / kChunks * kLatentPitch + index % kChunks * 8) =
+            q_words[m][i];
+      }
+      __syncwarp();
+      const std::uint32_t row = shared_address(
+          spare + (lane % 8 + ((lane / 8) % 2) * 8) * kLatentPitch + (lane / 16) * 8);
+#pragma unroll
+      for (int k = 0; k < kColumns / 16; ++k) load_matrices(q[m][k], row + k * 32);
+      __syncwarp();
     }
   }
   // The keys of each of the warp's heads against its own queries alone: the other rows of A are
@@ -344,7 +387,7 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
   if constexpr (kOverlapped) {
     const auto latent_tile = [&](int step) { return reinterpret_cast<const T*>(tile_of(step)); };
     const auto rope_tile = [&](int step) { return reinterpret_cast<const T*>(rope_tile_of(step)); };
-    __syncthreads();
+    __syncwarp();  // the queries of the warp's heads
     if (steps > 0) {
       copy_wait<1>();
       __syncwarp();
