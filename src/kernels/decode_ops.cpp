@@ -38,7 +38,7 @@ std::optional<std::string> why_no_heads_gemv(const at::Tensor& x, const at::Tens
   if (weight.size(1) % 2 != 0 || weight.size(2) % 8 != 0)
     return std::string("expected an even inner width and columns in steps of 8");
   if (!weight.is_contiguous()) return std::string("expected a contiguous weight");
-  if (x.size(0) > kSkinnyRows) return "expected at most 32 rows, got " + std::to_string(x.size(0));
+  if (x.size(0) > kHeadRows) return "expected at most 32 rows, got " + std::to_string(x.size(0));
   return std::nullopt;
 }
 
@@ -49,13 +49,13 @@ at::Tensor gemv(const at::Tensor& x,
                 std::int64_t rows,
                 bool gated) {
   const at::Tensor in = packed_rows(x);
-  const bool by_head = in.dim() == 3;
-  const std::int64_t heads = by_head ? in.size(1) : 1, batch = in.size(0);
-  const std::int64_t rows_per_head = by_head ? rows : rows / heads;
-  const std::int64_t all_rows = by_head ? rows * heads : rows;
-  const std::int64_t group = by_head ? heads / weight.size(0) : 1;
-  at::Tensor out = by_head ? at::empty({batch, heads, rows}, x.options())
-                           : at::empty({batch, rows}, x.options());
+  const bool heads_apart = in.dim() == 3;
+  const std::int64_t heads = heads_apart ? in.size(1) : 1, batch = in.size(0);
+  const std::int64_t rows_per_head = heads_apart ? rows : rows / heads;
+  const std::int64_t all_rows = heads_apart ? rows * heads : rows;
+  const std::int64_t group = heads_apart ? heads / weight.size(0) : 1;
+  at::Tensor out = heads_apart ? at::empty({batch, heads, rows}, x.options())
+                               : at::empty({batch, rows}, x.options());
   const at::Tensor added = residual.defined() ? residual.contiguous() : residual;
   const GemvParams params{in.const_data_ptr(),
                           weight.const_data_ptr(),
@@ -75,6 +75,15 @@ at::Tensor gemv(const at::Tensor& x,
                takes_skinny(x, gated ? weight.slice(0, 0, rows) : weight)
                    ? launch_skinny(params, current_stream())
                    : launch_gemv(params, current_stream()));
+  return out;
+}
+
+// x [B, H, E] times a matrix a head [H, E, F] -> [B, H, F], written where it belongs: neither side
+// is transposed in memory.
+at::Tensor by_head(const at::Tensor& x, const at::Tensor& weight) {
+  at::Tensor out = at::empty({x.size(0), x.size(1), weight.size(2)}, x.options());
+  at::Tensor heads_first = out.transpose(0, 1);
+  at::bmm_out(heads_first, x.transpose(0, 1), weight);
   return out;
 }
 
@@ -119,7 +128,7 @@ at::Tensor heads_linear(const at::Tensor& x, const at::Tensor& weight, Backend b
   const std::int64_t heads = x.size(1);
   if (backend == Backend::Reference || !x.is_cuda() || heads != weight.size(0))
     return reference::heads_linear(x, weight);
-  return at::bmm(x.transpose(0, 1), weight.transpose(1, 2)).transpose(0, 1);
+  return by_head(x, weight.transpose(1, 2));
 }
 
 at::Tensor heads_linear_transposed(const at::Tensor& x, const at::Tensor& weight, Backend backend) {
@@ -143,7 +152,7 @@ at::Tensor heads_linear_transposed(const at::Tensor& x, const at::Tensor& weight
   }
   if (backend == Backend::Reference || !x.is_cuda() || heads != weight.size(0))
     return reference::heads_linear_transposed(x, weight);
-  return at::bmm(x.transpose(0, 1), weight).transpose(0, 1);
+  return by_head(x, weight);
 }
 
 }  // namespace vmla::kernels

@@ -264,7 +264,7 @@ TEST(DecodeOpsCuda, ProductsEqualReference) {
     };
     const auto wide = [](const at::Tensor& x) { return x.to(at::kFloat); };
     const test::Tolerance allowed{type.allowed, type.allowed};
-    for (const std::int64_t batch : {1, 2, 3, 4, 5, 33}) {
+    for (const std::int64_t batch : {1, 2, 3, 4, 5, 17, 33, 64}) {
       for (const auto& [rows, width] :
            {std::pair{7, 64}, {64, 96}, {333, 264}, {6144, 4096}, {512, 11008}, {32064, 512}}) {
         SCOPED_TRACE(::testing::Message() << batch << ": " << rows << "x" << width);
