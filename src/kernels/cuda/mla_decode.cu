@@ -14,7 +14,8 @@ const char* launch_columns(const MlaDecodeParams& p, const MlaGeometry& g, cudaS
 
 // An SM's shared memory and L1 are one, and how they are split may outlive the kernel: with three
 // stages too little is left to L1 for the vectors of the products that follow (skinny.cu).
-constexpr int kLongSplit = 512;
+// That is so up to 16 rows; those of more go to the library, which needs no L1.
+constexpr int kLongSplit = 512, kFewRows = 16;
 
 int tokens_of_split(const MlaDecodeParams& p) {
   const int tokens =
@@ -82,16 +83,17 @@ const char* why_no_mla_decode(int heads,
 const char* launch_mla_decode(const MlaDecodeParams& p, void* stream) {
   const auto on = static_cast<cudaStream_t>(stream);
   const int blocks = p.split.splits * p.batch * ((p.heads + 31) / 32);
-  const MlaGeometry g = mla_geometry({p.heads,
-                                      p.kv_heads,
-                                      p.rope_dim,
-                                      p.latent_dim,
-                                      p.k_rope.codec,
-                                      p.latent.codec,
-                                      p.pages.table != nullptr,
-                                      /*narrow=*/2 * blocks <= multiprocessors(),
-                                      /*brief=*/tokens_of_split(p) < kLongSplit},
-                                     shared_limit());
+  const MlaGeometry g =
+      mla_geometry({p.heads,
+                    p.kv_heads,
+                    p.rope_dim,
+                    p.latent_dim,
+                    p.k_rope.codec,
+                    p.latent.codec,
+                    p.pages.table != nullptr,
+                    /*narrow=*/2 * blocks <= multiprocessors(),
+                    /*brief=*/p.batch <= kFewRows && tokens_of_split(p) < kLongSplit},
+                   shared_limit());
   if (g.why != nullptr) return g.why;
   if (g.exact)
     return dispatch_half(p.scalar,
