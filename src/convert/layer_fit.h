@@ -5,7 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
+#include <optional>
 #include <vector>
 
 #include "convert/factor_optimizer.h"
@@ -26,6 +26,9 @@ struct FitOptions : FactorSchedule {
   std::int64_t windows = 8;         // text windows of a step
   std::int64_t conversations = 16;  // of a step
   std::uint64_t seed = 1;
+  // Of the passes forward and backward; default: the weights' own. The weights that are stepped,
+  // the error and its sum keep theirs.
+  std::optional<at::ScalarType> compute_dtype;
   const std::atomic<bool>* cancel = nullptr;
 };
 
@@ -44,7 +47,8 @@ struct LayerError {
 };
 LayerError layer_error(const Attention& attention, const std::vector<LayerSample>& samples);
 
-// Replaces o_proj by the ridge regression of the targets on what the heads put out.
-void refit_output(Attention& attention, const std::vector<LayerSample>& samples);
+// Replaces o_proj by the ridge regression of the targets on what the heads put out -> layer_error
+// of that, which the regression's sums tell.
+LayerError refit_output(Attention& attention, const std::vector<LayerSample>& samples);
 
 }  // namespace vmla

@@ -17,6 +17,7 @@ OutputRefit::OutputRefit(const at::Tensor& o_weight) : old_(o_weight.to(at::kDou
   for (Sums& sums : sums_) {
     sums.inputs = at::zeros({old_.size(1), old_.size(1)}, old_.options());
     sums.cross = at::zeros_like(old_);
+    sums.targets = at::zeros({}, old_.options());
   }
 }
 
@@ -27,6 +28,7 @@ void OutputRefit::add(const at::Tensor& z, const at::Tensor& target, bool is_tex
   const at::Tensor in = wide(z);
   sums.inputs += in.t().mm(in);
   sums.cross += wide(target).t().mm(in);
+  sums.targets += target.square().sum(at::kDouble);
   sums.tokens += static_cast<double>(z.size(0));
 }
 
@@ -42,6 +44,18 @@ at::Tensor OutputRefit::solve(double ridge) const {
   const at::Tensor regular = inputs + weight * at::eye(inputs.size(0), inputs.options());
   const at::Tensor right = (cross + weight * old_).t();
   return at::cholesky_solve(right, at::linalg_cholesky(regular)).t().contiguous();
+}
+
+double OutputRefit::error(const at::Tensor& o_weight) const {
+  double out = 0.0;
+  for (const Sums& sums : sums_) {
+    if (sums.tokens == 0) continue;
+    const at::Tensor given = o_weight.mm(sums.inputs) - 2 * sums.cross;
+    // Rounding may leave a difference of squares a hair below zero.
+    const at::Tensor left = (sums.targets + (given * o_weight).sum()).clamp_min(0);
+    out += left.item<double>() / sums.tokens;
+  }
+  return out;
 }
 
 }  // namespace vmla

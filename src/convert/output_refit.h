@@ -19,10 +19,13 @@ class OutputRefit {
   // it (and minus o_proj's bias).
   void add(const at::Tensor& z, const at::Tensor& target, bool is_text);
   at::Tensor solve(double ridge = kRidge) const;  // [E, H*D] double
+  // mean |target - O z|^2 over each kind's tokens, added up. o_weight [E, H*D] double.
+  double error(const at::Tensor& o_weight) const;
 
  private:
   struct Sums {
     at::Tensor inputs, cross;
+    at::Tensor targets;  // of |target|^2
     double tokens = 0;
   };
   at::Tensor old_;
