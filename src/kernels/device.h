@@ -6,6 +6,12 @@
 
 namespace vmla::kernels {
 
+// RMSNorm of a product's input, on the product's way.
+struct NormParams {
+  const void* weight;  // [width], or null: the input as it is
+  float eps;
+};
+
 // Whether this build holds CUDA kernels at all.
 bool built_with_cuda();
 // torch's current stream of the current device.
@@ -14,8 +20,8 @@ void* current_stream();
 // Each launch returns nullptr or CUDA's error text.
 const char* launch_rms_norm(const RmsNormParams& params, void* stream);
 const char* launch_silu_mul(const SiluMulParams& params, void* stream);
-const char* launch_gemv(const GemvParams& params, void* stream);
-const char* launch_skinny(const GemvParams& params, void* stream);
+const char* launch_gemv(const GemvParams& params, const NormParams& norm, void* stream);
+const char* launch_skinny(const GemvParams& params, const NormParams& norm, void* stream);
 const char* launch_heads_gemv(const HeadsGemvParams& params, void* stream);
 const char* launch_rope_append(const RopeAppendParams& params, void* stream);
 const char* launch_shared_rope_append(const SharedRopeAppendParams& params, void* stream);
