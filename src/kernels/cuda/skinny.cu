@@ -154,7 +154,8 @@ void launch_tiles(const GemvParams& p, const NormParams& norm, cudaStream_t stre
 // x [batch, heads, inner] times w [heads / group, inner, columns]: the sum runs down the columns of
 // w, so a lane loads the same eight columns of four rows and pairs the rows' numbers itself; the
 // vectors are the 16 rows of A. mma j of a lane's eight has every eighth column.
-constexpr int kHeadWarps = 4, kHeadAhead = 3;
+// Six steps: the 96 rows of an up_k are all on their way before the queries are waited for.
+constexpr int kHeadWarps = 4, kHeadAhead = 6;
 
 template <typename T, int kRowTiles>
 __global__ void __launch_bounds__(kHeadWarps * 32) heads_kernel(const HeadsGemvParams p) {
