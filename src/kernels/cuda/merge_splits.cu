@@ -1,5 +1,6 @@
-// The second half of split-KV decoding: the splits' sums brought to one maximum and normalised. A
-// block takes 128 columns of one head; its warps share out the splits.
+// The second half of split-KV decoding: the splits' sums brought to one maximum and normalised. Of
+// up to 16 splits a warp takes 128 columns of one head and has all of their sums in flight at once;
+// of more, which only few rows have, a block does, and its warps share out the splits.
 #include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/plane.cuh"
 #include "kernels/device.h"
@@ -8,7 +9,7 @@ namespace vmla::kernels {
 namespace {
 
 constexpr int kWarps = 8, kColumns = 128;
-constexpr int kMostSplits = 128;
+constexpr int kMostSplits = 128, kFewSplits = 16;
 
 template <typename T>
 __global__ void __launch_bounds__(kWarps * 32) merge_splits_kernel(const MergeParams p) {
@@ -74,11 +75,74 @@ __global__ void __launch_bounds__(kWarps * 32) merge_splits_kernel(const MergePa
                  pack_pair(T{}, mine.z * scale, mine.w * scale));
 }
 
+// kMost: splits that a warp can take, a power of two.
+constexpr int kFewWarps = 2;
+
+template <typename T, int kMost>
+__global__ void __launch_bounds__(kFewWarps * 32) merge_few_kernel(const MergeParams p) {
+  let_next_start();
+  wait_for_previous();
+  const SplitParams& s = p.split;
+  const int lane = threadIdx.x % 32, parts = (p.width + kColumns - 1) / kColumns;
+  const int warp = blockIdx.x * kFewWarps + threadIdx.x / 32, row = warp / parts;
+  if (row >= p.batch * p.heads) return;
+  const std::int64_t base =
+      static_cast<std::int64_t>(row / p.heads) * s.splits * p.heads + row % p.heads;
+  const int column = (warp % parts) * kColumns + lane * 4;
+  float4 part[kMost];
+#pragma unroll
+  for (int i = 0; i < kMost; ++i) {
+    part[i] =
+        i < s.splits && column < p.width
+            ? *reinterpret_cast<const float4*>(
+                  s.partial + (base + static_cast<std::int64_t>(i) * p.heads) * p.width + column)
+            : make_float4(0.f, 0.f, 0.f, 0.f);
+  }
+  // Lane i has split i. Of one in which nothing was visible nothing was written.
+  const std::int64_t at = base + static_cast<std::int64_t>(lane) * p.heads;
+  const float sum = lane < s.splits ? s.sum[at] : 0.f;
+  const float maximum = lane < s.splits ? s.maximum[at] : -INFINITY;
+  const float highest = lane_max<32>(maximum);
+  const float weight = sum == 0.f ? 0.f : exp2f(maximum - highest);
+  const float total = lane_sum<32>(weight * sum);
+  const float scale = total == 0.f ? 0.f : 1.f / total;
+  float4 mine = make_float4(0.f, 0.f, 0.f, 0.f);
+#pragma unroll
+  for (int i = 0; i < kMost; ++i) {
+    const float by = __shfl_sync(0xffffffffU, weight, i);
+    if (by == 0.f) continue;
+    mine.x = fmaf(by, part[i].x, mine.x);
+    mine.y = fmaf(by, part[i].y, mine.y);
+    mine.z = fmaf(by, part[i].z, mine.z);
+    mine.w = fmaf(by, part[i].w, mine.w);
+  }
+  if (column >= p.width) return;
+  *reinterpret_cast<uint2*>(static_cast<T*>(p.out) + static_cast<std::int64_t>(row) * p.width +
+                            column) = make_uint2(pack_pair(T{}, mine.x * scale, mine.y * scale),
+                                                 pack_pair(T{}, mine.z * scale, mine.w * scale));
+}
+
+template <typename T>
+const char* launch_few(const MergeParams& p, cudaStream_t stream) {
+  const int warps = p.batch * p.heads * ((p.width + kColumns - 1) / kColumns);
+  const auto blocks = static_cast<unsigned>((warps + kFewWarps - 1) / kFewWarps);
+  const auto kernel = p.split.splits <= 4   ? merge_few_kernel<T, 4>
+                      : p.split.splits <= 8 ? merge_few_kernel<T, 8>
+                                            : merge_few_kernel<T, kFewSplits>;
+  launch_dependent(kernel, blocks, kFewWarps * 32, 0, stream, p);
+  return last_error();
+}
+
 }  // namespace
 
 const char* launch_merge_splits(const MergeParams& p, void* stream) {
   if (p.split.splits > kMostSplits) return "merge_splits takes up to 128 splits";
   if (p.width % 4 != 0) return "merge_splits takes widths in steps of 4";
+  if (p.split.splits <= kFewSplits) {
+    return dispatch_half(p.scalar, [&](auto zero) {
+      return launch_few<decltype(zero)>(p, static_cast<cudaStream_t>(stream));
+    });
+  }
   const dim3 grid(static_cast<unsigned>((p.width + kColumns - 1) / kColumns),
                   static_cast<unsigned>(p.heads),
                   static_cast<unsigned>(p.batch));
