@@ -1,9 +1,11 @@
 #include "convert/calibration_data.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/content_hash.h"
 #include "base/mapped_file.h"
+#include "convert/in_parallel.h"
 #include "data/sample_order.h"
 #include "input/image.h"
 
@@ -44,6 +46,30 @@ std::vector<T> held_out_of(std::vector<T>& all) {
   }
   all = std::move(rest);
   return out;
+}
+
+// A sample of a file that may become one of the set.
+struct Candidate {
+  const InstructSample* sample;
+  TokenizedSample tokens;
+  std::optional<SampleProblem> problem;
+};
+
+void look_at(Candidate& candidate, const ConversationTokenizer& tokens, const fs::path& images) {
+  const InstructSample& sample = *candidate.sample;
+  auto tokenized = tokens.tokenize(sample);
+  if (auto* problem = std::get_if<SampleProblem>(&tokenized)) {
+    candidate.problem = std::move(*problem);
+    return;
+  }
+  candidate.tokens = std::move(std::get<TokenizedSample>(tokenized));
+  if (sample.image.empty()) return;
+  try {
+    load_image(images / sample.image);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::Io) throw;
+    candidate.problem = {sample.id, error.what()};
+  }
 }
 
 std::int64_t batches_of(std::size_t samples, std::int64_t size) {
@@ -110,27 +136,27 @@ void CalibrationSet::add_conversations(const ModelConfig& config,
                                      config.tokens_per_image(),
                                      processor_->chat_style(),
                                      options.max_length);
-  for (const std::int64_t i :
-       choice(static_cast<std::int64_t>(dataset.samples.size()), options.seed)) {
-    if (conversations() == options.samples) break;
-    const InstructSample& sample = dataset.samples[static_cast<std::size_t>(i)];
-    auto tokenized = tokens.tokenize(sample);
-    if (auto* problem = std::get_if<SampleProblem>(&tokenized)) {
-      problems_.push_back(std::move(*problem));
-      continue;
-    }
-    Sample out{std::move(std::get<TokenizedSample>(tokenized)), {}};
-    if (!sample.image.empty()) {
-      out.image = options.image_root / sample.image;
-      try {
-        load_image(out.image);
-      } catch (const Error& error) {
-        if (error.kind() != ErrorKind::Io) throw;
-        problems_.push_back({sample.id, error.what()});
+  const std::vector<std::int64_t> order =
+      choice(static_cast<std::int64_t>(dataset.samples.size()), options.seed);
+  // As many as are missing, at a time: none is looked at that would not be taken.
+  for (std::size_t at = 0; at < order.size() && conversations() < options.samples;) {
+    const std::size_t end =
+        std::min(order.size(), at + static_cast<std::size_t>(options.samples - conversations()));
+    std::vector<Candidate> candidates;
+    for (; at < end; ++at)
+      candidates.push_back({&dataset.samples[static_cast<std::size_t>(order[at])], {}, {}});
+    in_parallel(static_cast<std::int64_t>(candidates.size()), [&](std::int64_t i) {
+      look_at(candidates[static_cast<std::size_t>(i)], tokens, options.image_root);
+    });
+    for (Candidate& candidate : candidates) {
+      if (candidate.problem) {
+        problems_.push_back(std::move(*candidate.problem));
         continue;
       }
+      const std::string& image = candidate.sample->image;
+      samples_.push_back(
+          {std::move(candidate.tokens), image.empty() ? fs::path() : options.image_root / image});
     }
-    samples_.push_back(std::move(out));
   }
   check(!samples_.empty(),
         ErrorKind::Io,
@@ -196,18 +222,18 @@ std::int64_t CalibrationSet::batches() const {
 }
 
 TrainBatch CalibrationSet::batch(std::int64_t index) const {
-  std::vector<TrainExample> examples;
   const bool text = is_text(index);
   const std::int64_t first = (text ? index - conversation_batches() : index) * batch_size_;
-  const std::int64_t count = text ? text_windows() : conversations();
-  for (std::int64_t i = first; i < std::min(first + batch_size_, count); ++i) {
-    const auto at = static_cast<std::size_t>(i);
-    TrainExample example;
+  const std::int64_t count =
+      std::min(batch_size_, (text ? text_windows() : conversations()) - first);
+  std::vector<TrainExample> examples(static_cast<std::size_t>(count));
+  in_parallel(count, [&](std::int64_t i) {
+    const auto at = static_cast<std::size_t>(first + i);
+    TrainExample& example = examples[static_cast<std::size_t>(i)];
     example.tokens = text ? windows_[at] : samples_[at].tokens;
     if (!text && !samples_[at].image.empty())
       example.pixel_values = processor_->pixel_values(load_image(samples_[at].image));
-    examples.push_back(std::move(example));
-  }
+  });
   return collate(examples, pad_id_);
 }
 

@@ -48,7 +48,8 @@ class CalibrationSet {
   const std::vector<SampleProblem>& problems() const { return problems_; }
 
   // Conversations come first; a batch is of one kind. labels: answers, or all of a window but its
-  // first token. Images are decoded here, so that one batch is all that memory holds.
+  // first token. Images are decoded here, by several threads, so that one batch is all
+  // that memory holds.
   std::int64_t batches() const;
   bool is_text(std::int64_t index) const { return index >= conversation_batches(); }
   TrainBatch batch(std::int64_t index) const;
