@@ -12,12 +12,13 @@ namespace vmla {
 
 AttentionMoments observe_layer(DecoderLayer& layer,
                                const ModelConfig& config,
-                               const CalibrationStream& stream) {
+                               const CalibrationStream& stream,
+                               PairMoments pairs) {
+  const at::NoGradGuard no_grad;
   const SourceAttention source = source_attention(layer, config);
-  MomentObserver observer(source.shape, source.o, source.k_bias.defined());
-  visit_attention(layer, config, stream, [&](const AttentionView& view, const StreamBatch& batch) {
-    observer.add(view, batch);
-  });
+  MomentObserver observer(source.shape, source.o, source.k_bias.defined(), pairs);
+  for (std::int64_t i = 0; i < stream.size(); ++i)
+    observer.add(view_projections(layer, config, stream.batch(i)), stream.batch(i));
   return observer.finish();
 }
 
@@ -33,37 +34,19 @@ ConvertedAttention runnable(const SharedLayer& layer, const SourceAttention& sou
   return out;
 }
 
-ConvertedAttention make_layer(const SourceAttention& source,
-                              const AttentionMoments& moments,
-                              const RecipeSteps& steps,
-                              const LayerWidths& widths) {
-  if (steps.layout == RopeLayout::Shared) {
-    return runnable(SharedLayerFactory(source, moments, steps).make(widths.rope, widths.latent),
-                    source);
-  }
+ConvertedAttention runnable(const PerHeadLayer& layer, const SourceAttention& source) {
   ConvertedAttention out;
   const at::Device device = source.q.device();
-  const PerHeadLayer layer =
-      PerHeadLayerFactory(source, moments, steps).make(widths.rope, widths.latent);
   out.attention = std::make_unique<MlaAttention>(layer.shape, layer.kept.to(device));
   set_weights(*out.attention, layer.weights, source.q.scalar_type(), device);
   out.kept = layer.kept;
-  out.chosen = {widths.rope * source.shape.kv_heads,
-                widths.latent,
+  out.chosen = {layer.shape.rope_dim * source.shape.kv_heads,
+                layer.weights.at("kv_proj.down_kv.weight").size(0),
                 layer.lost.rope,
                 layer.lost.latent,
                 0.0,
                 0.0};
   return out;
-}
-
-LayerWidths split_budget(const SourceAttention& source,
-                         const AttentionMoments& moments,
-                         const RecipeSteps& steps,
-                         std::int64_t budget) {
-  const SharedLayerFactory factory(source, moments, steps);
-  const std::int64_t components = factory.best_components(budget);
-  return {components, std::min(budget - 2 * components, factory.largest_latent())};
 }
 
 LayerSample layer_sample(DecoderLayer& original,
@@ -90,20 +73,69 @@ std::vector<LayerSample> layer_samples(DecoderLayer& original,
   return samples;
 }
 
-void finish_layer(ConvertedAttention& layer,
-                  const std::vector<LayerSample>& samples,
-                  const RecipeSteps& steps,
-                  const std::atomic<bool>* cancel) {
-  if (steps.refit_output) refit_output(*layer.attention, samples);
-  layer.chosen.output_error = layer_error(*layer.attention, samples).share();
+namespace {
+
+std::vector<at::Tensor> copies_of(Attention& attention) {
+  std::vector<at::Tensor> out;
+  for (const auto& [name, tensor] : weights_of(attention)) out.push_back(tensor.clone());
+  return out;
+}
+
+void put_back(Attention& attention, const std::vector<at::Tensor>& copies) {
+  std::size_t i = 0;
+  for (const auto& [name, tensor] : weights_of(attention)) tensor.copy_(copies.at(i++));
+}
+
+std::vector<at::Tensor> outputs_of(const Attention& attention,
+                                   const std::vector<LayerSample>& samples) {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> out;
+  for (const LayerSample& sample : samples)
+    out.push_back(attention.forward(sample.x, sample.context));
+  return out;
+}
+
+// outputs: as finish_layer's; null where they are not of interest.
+double refitted_error(Attention& attention,
+                      const std::vector<LayerSample>& samples,
+                      const RecipeSteps& steps,
+                      std::vector<at::Tensor>* outputs) {
+  if (steps.refit_output) return refit_output(attention, samples, outputs).share();
+  if (outputs != nullptr) *outputs = outputs_of(attention, samples);
+  return layer_error(attention, samples).share();
+}
+
+}  // namespace
+
+std::vector<at::Tensor> finish_layer(ConvertedAttention& layer,
+                                     const std::vector<LayerSample>& samples,
+                                     const RecipeSteps& steps,
+                                     const FinishOptions& options) {
+  const at::NoGradGuard no_grad;
+  StageClock clock(samples.empty() ? at::Device(at::kCPU) : samples[0].x.device());
+  Attention& attention = *layer.attention;
+  const bool fits = steps.fit_steps > 0;
+  std::vector<at::Tensor> outputs;
+  layer.chosen.output_error = refitted_error(attention, samples, steps, fits ? nullptr : &outputs);
   layer.chosen.fitted_error = layer.chosen.output_error;
-  if (steps.fit_steps <= 0) return;
+  clock.lap(options.seconds, "refit");
+  if (!fits) return outputs;
+  const std::vector<at::Tensor> before = copies_of(attention);
   FitOptions fit;
   fit.steps = steps.fit_steps;
-  fit.cancel = cancel;
-  fit_layer(*layer.attention, samples, fit);
-  if (steps.refit_output) refit_output(*layer.attention, samples);
-  layer.chosen.fitted_error = layer_error(*layer.attention, samples).share();
+  fit.compute_dtype = options.fit_dtype;
+  fit.cancel = options.cancel;
+  fit_layer(attention, samples, fit);
+  clock.lap(options.seconds, "fit");
+  const double after = refitted_error(attention, samples, steps, &outputs);
+  if (after <= layer.chosen.output_error) {
+    layer.chosen.fitted_error = after;
+  } else {
+    put_back(attention, before);  // also where the fit ended in NaN
+    outputs = outputs_of(attention, samples);
+  }
+  clock.lap(options.seconds, "refit");
+  return outputs;
 }
 
 at::Tensor forward_with(const DecoderLayer& original,

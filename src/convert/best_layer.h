@@ -2,17 +2,19 @@
 #pragma once
 
 #include <atomic>
-#include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "convert/attention_moments.h"
 #include "convert/attention_weights.h"
 #include "convert/calibration.h"
 #include "convert/layer_fit.h"
+#include "convert/per_head_layer.h"
 #include "convert/recipe_steps.h"
 #include "convert/report.h"
 #include "convert/shared_layer.h"
+#include "convert/stage_seconds.h"
 #include "model/mla_config.h"
 
 namespace vmla {
@@ -25,29 +27,15 @@ struct ConvertedAttention {
   ChosenWidths chosen;
 };
 
-// How wide a layer becomes.
-struct LayerWidths {
-  std::int64_t rope = 0;    // n of RopeLayout::Shared, R of PerHead
-  std::int64_t latent = 0;  // C
-};
-
 // What the layer's attention does with a stream.
 AttentionMoments observe_layer(DecoderLayer& layer,
                                const ModelConfig& config,
-                               const CalibrationStream& stream);
+                               const CalibrationStream& stream,
+                               PairMoments pairs);
 
 // In the type and on the device of source.
 ConvertedAttention runnable(const SharedLayer& layer, const SourceAttention& source);
-// Closed forms only.
-ConvertedAttention make_layer(const SourceAttention& source,
-                              const AttentionMoments& moments,
-                              const RecipeSteps& steps,
-                              const LayerWidths& widths);
-// The split of a budget that loses least: n and C with 2n + C = budget. RopeLayout::Shared only.
-LayerWidths split_budget(const SourceAttention& source,
-                         const AttentionMoments& moments,
-                         const RecipeSteps& steps,
-                         std::int64_t budget);
+ConvertedAttention runnable(const PerHeadLayer& layer, const SourceAttention& source);
 
 // Inputs from the converted stream, targets that lead it to the original's. The two may be the
 // same. original is what stands at this layer in the source.
@@ -60,11 +48,19 @@ std::vector<LayerSample> layer_samples(DecoderLayer& original,
                                        const CalibrationStream& source,
                                        const CalibrationStream& converted);
 
-// Refit, fit and refit again, as far as the steps say; writes the errors into chosen.
-void finish_layer(ConvertedAttention& layer,
-                  const std::vector<LayerSample>& samples,
-                  const RecipeSteps& steps,
-                  const std::atomic<bool>* cancel);
+struct FinishOptions {
+  std::optional<at::ScalarType> fit_dtype;  // FitOptions::compute_dtype
+  StageSeconds* seconds = nullptr;          // "refit" and "fit" are added
+  const std::atomic<bool>* cancel = nullptr;
+};
+
+// Refit, fit and refit again, as far as the steps say; writes the errors into chosen. A fit that
+// leaves a larger error than was there is undone. -> what the layer puts out for each sample,
+// [B, S, E].
+std::vector<at::Tensor> finish_layer(ConvertedAttention& layer,
+                                     const std::vector<LayerSample>& samples,
+                                     const RecipeSteps& steps,
+                                     const FinishOptions& options);
 
 // The decoder layer with another attention: hidden [B, S, E] -> [B, S, E].
 at::Tensor forward_with(const DecoderLayer& original,

@@ -23,6 +23,22 @@ double curve_at(const LayerCurve& curve, double budget) {
   return std::exp(y0 + (y1 - y0) * (std::log(budget) - x0) / (x1 - x0));
 }
 
+std::int64_t components_at(const LayerCurve& curve, double budget) {
+  const std::size_t points = curve.budgets.size();
+  check(points > 0 && curve.components.size() == points,
+        ErrorKind::Internal,
+        "curve: expected as many components as budgets");
+  if (budget <= curve.budgets.front()) return curve.components.front();
+  if (budget >= curve.budgets.back()) return curve.components.back();
+  std::size_t right = 1;
+  while (curve.budgets[right] < budget) ++right;
+  const double place = std::log(budget / curve.budgets[right - 1]) /
+                       std::log(curve.budgets[right] / curve.budgets[right - 1]);
+  const double left = std::log(static_cast<double>(curve.components[right - 1]));
+  return std::llround(
+      std::exp(left + (std::log(static_cast<double>(curve.components[right])) - left) * place));
+}
+
 std::vector<std::int64_t> allocate_budget(const std::vector<LayerCurve>& curves,
                                           std::int64_t total,
                                           double floor_share,

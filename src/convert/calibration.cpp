@@ -19,6 +19,15 @@ bool starts_with(const std::string& text, const std::string& start) {
   return text.compare(0, start.size(), start) == 0;
 }
 
+// The same numbers in half of the room, if that can be.
+at::Tensor packed(const at::Tensor& x) {
+  for (const at::ScalarType type : {at::kBFloat16, at::kHalf}) {
+    const at::Tensor small = x.to(type);
+    if (at::equal(small.to(x.scalar_type()), x)) return small;
+  }
+  return x;
+}
+
 constexpr const char* kEmbeddings = "language_model.model.embed_tokens.";
 
 }  // namespace
@@ -39,8 +48,12 @@ CalibrationModel::CalibrationModel(const Checkpoint& checkpoint,
 void CalibrationModel::load(const std::string& prefix) {
   ParameterList missing;
   for (const NamedParameter& parameter : vlm_->parameters()) {
-    if (starts_with(parameter.name, prefix) && !parameter.tensor->defined())
+    if (!starts_with(parameter.name, prefix) || parameter.tensor->defined()) continue;
+    if (const auto it = packed_.find(parameter.name); it != packed_.end()) {
+      *parameter.tensor = it->second.to(vlm_->dtype());
+    } else {
       missing.push_back(parameter);
+    }
   }
   read_weights(checkpoint_, missing, vlm_->dtype(), vlm_->device());
 }
@@ -57,7 +70,18 @@ DecoderLayer& CalibrationModel::layer(std::int64_t index) {
 }
 
 void CalibrationModel::release_layer(std::int64_t index) {
-  release(layer_prefix(index));
+  const std::string prefix = layer_prefix(index);
+  for (const NamedParameter& parameter : vlm_->parameters()) {
+    if (keeps_packed_ && starts_with(parameter.name, prefix) && parameter.tensor->defined() &&
+        packed_.count(parameter.name) == 0)
+      packed_[parameter.name] = packed(*parameter.tensor);
+  }
+  release(prefix);
+}
+
+void CalibrationModel::release_packed(std::int64_t index) {
+  const std::string prefix = layer_prefix(index);
+  std::erase_if(packed_, [&](const auto& entry) { return starts_with(entry.first, prefix); });
 }
 
 void CalibrationModel::load_inputs() {
@@ -127,26 +151,36 @@ at::Tensor attention_input(const DecoderLayer& layer, const StreamBatch& batch) 
   return layer.input_layernorm.forward(batch.hidden);
 }
 
-AttentionView view_attention(DecoderLayer& layer,
-                             const ModelConfig& config,
-                             const StreamBatch& batch) {
+namespace {
+
+// The layer's projections by name.
+class Projections {
+ public:
+  explicit Projections(DecoderLayer& layer) : weights_(layer_weights(layer)) {}
+  bool has(const std::string& name) const { return weights_.count(weight(name)) > 0; }
+  at::Tensor apply(const std::string& name, const at::Tensor& input) const {
+    const auto bias = weights_.find("self_attn." + name + ".bias");
+    return at::linear(
+        input, weights_.at(weight(name)), bias == weights_.end() ? at::Tensor() : bias->second);
+  }
+
+ private:
+  static std::string weight(const std::string& name) { return "self_attn." + name + ".weight"; }
+  std::map<std::string, at::Tensor> weights_;
+};
+
+}  // namespace
+
+AttentionView view_projections(DecoderLayer& layer,
+                               const ModelConfig& config,
+                               const StreamBatch& batch) {
   AttentionView view;
   view.before = batch.hidden;
   view.x = attention_input(layer, batch);
-  const auto weights = layer_weights(layer);
-  if (weights.count("self_attn.k_proj.weight") == 0) {
-    view.after = view.before + layer.self_attn->forward(view.x, batch.context());
-    return view;
-  }
-  const auto project = [&](const std::string& name, const at::Tensor& input) {
-    const auto bias = weights.find("self_attn." + name + ".bias");
-    return at::linear(input,
-                      weights.at("self_attn." + name + ".weight"),
-                      bias == weights.end() ? at::Tensor() : bias->second);
-  };
-  const std::int64_t dim = config.text.head_dim;
+  const Projections projections(layer);
+  if (!projections.has("k_proj")) return view;
   const auto heads = [&](const std::string& name) {
-    return project(name, view.x).unflatten(-1, {-1, dim});
+    return projections.apply(name, view.x).unflatten(-1, {-1, config.text.head_dim});
   };
   view.q = heads("q_proj");
   view.k = heads("k_proj");
@@ -154,9 +188,23 @@ AttentionView view_attention(DecoderLayer& layer,
   const at::Tensor cos = batch.cos.unsqueeze(2), sin = batch.sin.unsqueeze(2);
   view.q_rot = apply_rope(view.q, cos, sin);
   view.k_rot = apply_rope(view.k, cos, sin);
-  view.mixed = expanded_attention(
-      view.q_rot, view.k_rot, view.v, {}, 1.0 / std::sqrt(static_cast<double>(dim)));
-  view.after = view.before + project("o_proj", view.mixed);
+  return view;
+}
+
+AttentionView view_attention(DecoderLayer& layer,
+                             const ModelConfig& config,
+                             const StreamBatch& batch) {
+  AttentionView view = view_projections(layer, config, batch);
+  if (!view.k.defined()) {
+    view.after = view.before + layer.self_attn->forward(view.x, batch.context());
+    return view;
+  }
+  view.mixed = expanded_attention(view.q_rot,
+                                  view.k_rot,
+                                  view.v,
+                                  {},
+                                  1.0 / std::sqrt(static_cast<double>(config.text.head_dim)));
+  view.after = view.before + Projections(layer).apply("o_proj", view.mixed);
   return view;
 }
 

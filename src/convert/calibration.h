@@ -31,6 +31,10 @@ class CalibrationModel {
   // The layer with its weights, which stay until release_layer.
   DecoderLayer& layer(std::int64_t index);
   void release_layer(std::int64_t index);
+  // From now on a layer that is released stays packed: in 16 bits where these hold its numbers,
+  // as they do where the checkpoint has them so. release_packed lets go of that, too.
+  void keep_packed() { keeps_packed_ = true; }
+  void release_packed(std::int64_t index);
   // Tower, projector and token embeddings.
   void load_inputs();
   void release_inputs();
@@ -43,6 +47,8 @@ class CalibrationModel {
 
   const Checkpoint& checkpoint_;
   std::unique_ptr<Vlm> vlm_;
+  bool keeps_packed_ = false;
+  std::map<std::string, at::Tensor> packed_;  // by a parameter's name
 };
 
 // A layer's parameters below its name, such as "self_attn.q_proj.weight".
@@ -96,6 +102,10 @@ struct AttentionView {
 
 // x alone, for statistics that need no more. [B, S, E]
 at::Tensor attention_input(const DecoderLayer& layer, const StreamBatch& batch);
+// All but mixed and after, which are the dear ones.
+AttentionView view_projections(DecoderLayer& layer,
+                               const ModelConfig& config,
+                               const StreamBatch& batch);
 AttentionView view_attention(DecoderLayer& layer,
                              const ModelConfig& config,
                              const StreamBatch& batch);

@@ -8,6 +8,7 @@
 #include "convert/budget_allocation.h"
 #include "convert/calibration.h"
 #include "convert/recipe_steps.h"
+#include "convert/stage_seconds.h"
 
 namespace vmla {
 
@@ -19,11 +20,15 @@ struct CurveOptions {
   const std::atomic<bool>* cancel = nullptr;
 };
 
+struct MeasuredCurve : LayerCurve {
+  StageSeconds seconds;
+};
+
 // For each layer the KL of the source's next-token distribution, mean over text tokens plus mean
 // over answer tokens, when that layer alone is converted to some budgets around the mean. stream
-// is the source's, before layer 0. All layers and the head of model stay loaded.
-std::vector<LayerCurve> measure_curves(CalibrationModel& model,
-                                       CalibrationStream stream,
-                                       const CurveOptions& options);
+// is the source's, before layer 0. All layers of model stay packed, its head stays loaded.
+std::vector<MeasuredCurve> measure_curves(CalibrationModel& model,
+                                          CalibrationStream stream,
+                                          const CurveOptions& options);
 
 }  // namespace vmla

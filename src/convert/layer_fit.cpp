@@ -158,7 +158,9 @@ LayerError layer_error(const Attention& attention, const std::vector<LayerSample
   return out;
 }
 
-LayerError refit_output(Attention& attention, const std::vector<LayerSample>& samples) {
+LayerError refit_output(Attention& attention,
+                        const std::vector<LayerSample>& samples,
+                        std::vector<at::Tensor>* outputs) {
   const at::NoGradGuard no_grad;
   const AttentionWeights weights = weights_of(attention);
   const at::Tensor& old = weights.at("o_proj.weight");
@@ -170,16 +172,24 @@ LayerError refit_output(Attention& attention, const std::vector<LayerSample>& sa
     for (const LayerSample& sample : samples) {
       targets.add(sample);
       const at::Tensor rows = sample.real.flatten().nonzero().squeeze(1);
-      const at::Tensor z = attention.forward(sample.x, sample.context).flatten(0, 1);
+      const at::Tensor by_row = attention.forward(sample.x, sample.context);
+      const at::Tensor z = by_row.flatten(0, 1);
       at::Tensor target = sample.target.flatten(0, 1).index_select(0, rows);
       if (bias != weights.end()) target = target - bias->second;
       refit.add(z.index_select(0, rows), target, sample.is_text);
+      if (outputs != nullptr) outputs->push_back(by_row);
     }
   }
   AttentionWeights refitted = weights;
   const at::Tensor solved = refit.solve();
   refitted["o_proj.weight"] = solved;
   set_weights(attention, refitted, old.scalar_type(), old.device());
+  if (outputs != nullptr) {
+    const AttentionWeights now = weights_of(attention);
+    for (at::Tensor& output : *outputs)
+      output = at::linear(
+          output, now.at("o_proj.weight"), bias != weights.end() ? bias->second : at::Tensor());
+  }
   return {refit.error(solved), targets.mean()};
 }
 

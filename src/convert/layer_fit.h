@@ -48,7 +48,10 @@ struct LayerError {
 LayerError layer_error(const Attention& attention, const std::vector<LayerSample>& samples);
 
 // Replaces o_proj by the ridge regression of the targets on what the heads put out -> layer_error
-// of that, which the regression's sums tell.
-LayerError refit_output(Attention& attention, const std::vector<LayerSample>& samples);
+// of that, which the regression's sums tell. outputs: what it puts out now for each sample,
+// [B, S, E].
+LayerError refit_output(Attention& attention,
+                        const std::vector<LayerSample>& samples,
+                        std::vector<at::Tensor>* outputs = nullptr);
 
 }  // namespace vmla

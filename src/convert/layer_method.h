@@ -19,10 +19,13 @@ class LayerMethod {
   // Once, before anything below; source stands before layer 0 and is the source's.
   virtual void choose_widths(CalibrationModel& model, const CalibrationStream& source) = 0;
   virtual AttentionMoments observe(DecoderLayer& layer, const CalibrationStream& stream) const = 0;
-  // Closed forms only.
+  // Closed forms only. seconds: stages of its own are added, such as "split".
   virtual ConvertedAttention make(std::int64_t index,
                                   const SourceAttention& source,
-                                  const AttentionMoments& moments) const = 0;
+                                  const AttentionMoments& moments,
+                                  StageSeconds& seconds) const = 0;
+  // Where choose_widths spent its time on a layer.
+  virtual StageSeconds width_seconds(std::int64_t /*index*/) const { return {}; }
   // The choices that were made, for the report.
   virtual Json recipe_json() const = 0;
 };

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace vmla {
@@ -18,6 +20,14 @@ at::Tensor weighted_square(const at::Tensor& rows, const at::Tensor& metric) {
 
 }  // namespace
 
+std::vector<double> tail_sums(const at::Tensor& values) {
+  const at::Tensor on_cpu = values.to(at::kDouble).cpu().contiguous();
+  const auto* value = on_cpu.const_data_ptr<double>();
+  std::vector<double> out(static_cast<std::size_t>(on_cpu.size(0)) + 1, 0.0);
+  for (std::size_t i = out.size() - 1; i > 0; --i) out[i - 1] = out[i] + value[i - 1];
+  return out;
+}
+
 LatentSpace::LatentSpace(const LatentProblem& problem)
     : values_(problem.values), key_metric_(problem.key_metric) {
   const at::Tensor& cx = problem.inputs;
@@ -32,15 +42,18 @@ at::Tensor LatentSpace::gram(const at::Tensor& keys) const {
   return (all + all.t()) / 2;
 }
 
-LatentFactorization::LatentFactorization(const LatentSpace& space, const at::Tensor& keys)
+LatentFactorization::LatentFactorization(const LatentSpace& space,
+                                         const at::Tensor& keys,
+                                         at::ScalarType eigen)
     : keys_(keys), values_(space.values()), root_(space.root()) {
-  const auto [values, vectors] = at::linalg_eigh(space.gram(keys));  // ascending
-  energies_ = values.flip(0).clamp_min(0);
-  vectors_ = vectors.flip(1).contiguous();
+  const auto [values, vectors] = at::linalg_eigh(space.gram(keys).to(eigen));  // ascending
+  energies_ = values.to(at::kDouble).flip(0).clamp_min(0);
+  vectors_ = vectors.to(at::kDouble).flip(1).contiguous();
+  tails_ = tail_sums(energies_);
 }
 
 double LatentFactorization::dropped(std::int64_t width) const {
-  return energies_.slice(0, width).sum().item<double>();
+  return tails_.at(static_cast<std::size_t>(std::min(width, energies_.size(0))));
 }
 
 LatentFactorization::Factors LatentFactorization::take(std::int64_t width) const {

@@ -4,8 +4,12 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace vmla {
+
+// values [N] -> of each i in 0 … N the sum of values behind the first i.
+std::vector<double> tail_sums(const at::Tensor& values);
 
 // What the latent must give back, and how an error in it is weighed. All double.
 struct LatentProblem {
@@ -39,7 +43,11 @@ class LatentFactorization {
  public:
   explicit LatentFactorization(const LatentProblem& problem)
       : LatentFactorization(LatentSpace(problem), problem.keys) {}
-  LatentFactorization(const LatentSpace& space, const at::Tensor& keys);
+  // eigen: of the search for directions alone, float32 being twice as fast; energies far below the
+  // largest are then rounding.
+  LatentFactorization(const LatentSpace& space,
+                      const at::Tensor& keys,
+                      at::ScalarType eigen = at::kDouble);
 
   // double [E], descending: the error that each direction of the latent saves.
   const at::Tensor& energies() const { return energies_; }
@@ -59,6 +67,7 @@ class LatentFactorization {
   at::Tensor root_;     // L
   at::Tensor vectors_;  // [E, E], columns by descending energy
   at::Tensor energies_;
+  std::vector<double> tails_;  // what dropped() says, of every width
 };
 
 }  // namespace vmla

@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "convert/float32_products.h"
+#include "convert/row_products.h"
 
 namespace vmla {
 namespace {
@@ -23,11 +23,10 @@ OutputRefit::OutputRefit(const at::Tensor& o_weight) : old_(o_weight.to(at::kDou
 
 void OutputRefit::add(const at::Tensor& z, const at::Tensor& target, bool is_text) {
   const at::NoGradGuard no_grad;
-  const Float32Products exact(/*tf32=*/false);
   Sums& sums = sums_[is_text ? 1 : 0];
   const at::Tensor in = wide(z);
-  sums.inputs += in.t().mm(in);
-  sums.cross += wide(target).t().mm(in);
+  sums.inputs += row_squares(in);
+  sums.cross += row_products(wide(target), in);
   sums.targets += target.square().sum(at::kDouble);
   sums.tokens += static_cast<double>(z.size(0));
 }

@@ -28,13 +28,15 @@ class PerHeadMethod : public LayerMethod {
   }
 
   AttentionMoments observe(DecoderLayer& layer, const CalibrationStream& stream) const override {
-    return observe_layer(layer, input_.config, stream);
+    return observe_layer(layer, input_.config, stream, PairMoments::All);
   }
 
   ConvertedAttention make(std::int64_t /*index*/,
                           const SourceAttention& source,
-                          const AttentionMoments& moments) const override {
-    return make_layer(source, moments, options_.steps, {rope_dim_, latent_dim(rope_dim_)});
+                          const AttentionMoments& moments,
+                          StageSeconds& /*seconds*/) const override {
+    const PerHeadLayerFactory factory(source, moments, options_.steps);
+    return runnable(factory.make(rope_dim_, latent_dim(rope_dim_)), source);
   }
 
   Json recipe_json() const override { return best_recipe_json(options_); }

@@ -153,7 +153,10 @@ Json ConversionReport::json(bool with_times) const {
       if (attention->logits) layer["attention_logit_error"] = *attention->logits;
       if (attention->kl) layer["attention_kl"] = *attention->kl;
     }
-    if (with_times) layer["seconds"] = layers[i].seconds;
+    if (with_times) {
+      layer["seconds"] = layers[i].seconds;
+      if (!layers[i].stages.empty()) layer["stage_seconds"] = layers[i].stages;
+    }
     out["layers"].push_back(std::move(layer));
   }
   if (with_times) out["seconds"] = seconds;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -54,7 +55,8 @@ struct LayerReport {
   // of both, and the errors are root mean squares over tokens.
   std::optional<std::pair<double, double>> retained_by_modality;
   double seconds = 0.0;
-  std::optional<ChosenWidths> chosen;  // instead of the above errors
+  std::map<std::string, double> stages;  // of these and of what was measured before, by name
+  std::optional<ChosenWidths> chosen;    // instead of the above errors
   std::optional<AttentionErrors> attention;
   std::int64_t latent_dims = 0;  // of all the layer's latents; 0: as all others
 };

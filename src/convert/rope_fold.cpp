@@ -9,6 +9,7 @@ constexpr double kRidge = 1e-3;  // of the diagonal
 
 // The blocks of each pair: [H, 3, 3, D/2].
 at::Tensor blocks_of(const at::Tensor& pairs) {
+  if (pairs.dim() == 4) return pairs;
   return pairs.unflatten(2, {3, -1}).unflatten(1, {3, -1}).diagonal(0, 2, 4);
 }
 

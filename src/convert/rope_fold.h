@@ -15,7 +15,7 @@ struct RopeFold {
 };
 
 // Least squares of the rotated part on the two plain ones, each pair by itself, pooled over a KV
-// head's queries with weights sensitivity [H]. pairs [H, 3*D/2, 3*D/2] as in AttentionMoments.
+// head's queries with weights sensitivity [H]. pairs as in AttentionMoments, of either kind.
 RopeFold fit_rope_fold(const at::Tensor& pairs,
                        const at::Tensor& sensitivity,
                        std::int64_t kv_heads);

@@ -38,7 +38,8 @@ class RoropeMethod : public LayerMethod {
 
   ConvertedAttention make(std::int64_t /*index*/,
                           const SourceAttention& source,
-                          const AttentionMoments& moments) const override {
+                          const AttentionMoments& moments,
+                          StageSeconds& /*seconds*/) const override {
     return make_with(components_, source, moments);
   }
 

@@ -7,7 +7,6 @@
 #include <map>
 
 #include "base/error.h"
-#include "convert/tail_energy.h"
 
 namespace vmla {
 
@@ -89,9 +88,11 @@ double share(double part, double whole) {
 
 SharedLayerFactory::SharedLayerFactory(const SourceAttention& source,
                                        const AttentionMoments& moments,
-                                       const RecipeSteps& steps)
+                                       const RecipeSteps& steps,
+                                       std::int64_t walks_from)
     : source_(source),
       steps_(steps),
+      walks_from_(walks_from),
       fold_(fold_of(source, moments, steps)),
       components_({source.k, source.k_bias, source.shape.kv_heads},
                   moments.inputs,
@@ -102,45 +103,130 @@ at::Tensor SharedLayerFactory::latent_keys(const at::Tensor& rest) const {
   return fold_into_keys(rest, fold_.fold);
 }
 
-std::int64_t SharedLayerFactory::best_components(std::int64_t budget) const {
+std::vector<std::int64_t> component_grid(std::int64_t most) {
+  std::vector<std::int64_t> out;
+  for (double n = 1.0; std::llround(n) < most; n *= std::sqrt(2.0)) {
+    if (out.empty() || std::llround(n) > out.back()) out.push_back(std::llround(n));
+  }
+  out.push_back(most);
+  return out;
+}
+
+// At least one component and one latent number; no more latent than it can use.
+SharedLayerFactory::Range SharedLayerFactory::range_of(std::int64_t budget) const {
   check(budget >= 3,
         ErrorKind::Usage,
         "kv_budget: expected at least 3 numbers a token and layer, got {}",
         budget);
-  // At least one component and one latent number; no more latent than it can use.
-  const std::int64_t least = std::max<std::int64_t>(1, (budget - largest_latent() + 1) / 2);
   const std::int64_t most = std::min(largest_components(), (budget - 1) / 2);
-  if (least >= most) return most;
-  std::map<std::int64_t, double> losses;
-  TailEnergy tail(std::min(budget - 2 * least, largest_latent()));
-  const auto loss = [&](std::int64_t n) {
-    const auto it = losses.find(n);
-    if (it != losses.end()) return it->second;
-    const at::Tensor rest = components_.select(n, source_.shape.heads).rest;
-    const std::int64_t latent = std::min(budget - 2 * n, largest_latent());
-    return losses[n] = steps_.split_gamma * components_.dropped(n) +
-                       tail.behind(space_.gram(latent_keys(rest)), latent);
+  const std::int64_t least = std::max<std::int64_t>(1, (budget - largest_latent() + 1) / 2);
+  return {std::min(least, most), most};
+}
+
+std::int64_t SharedLayerFactory::latent_of(std::int64_t budget, std::int64_t components) const {
+  return std::min(budget - 2 * components, largest_latent());
+}
+
+const LatentFactorization& SharedLayerFactory::factorization(std::int64_t components) const {
+  const auto it = seen_.find(components);
+  if (it != seen_.end()) return it->second;
+  const at::Tensor rest = components_.select(components, source_.shape.heads).rest;
+  const at::ScalarType eigen = walks() ? at::kFloat : at::kDouble;
+  return seen_.emplace(components, LatentFactorization(space_, latent_keys(rest), eigen))
+      .first->second;
+}
+
+double SharedLayerFactory::loss(std::int64_t budget, std::int64_t components) const {
+  return steps_.split_gamma * components_.dropped(components) +
+         factorization(components).dropped(latent_of(budget, components));
+}
+
+// What a latent of one width loses changes slowly with n: ln of it is taken to be linear.
+double SharedLayerFactory::loss_between(std::int64_t budget,
+                                        std::int64_t components,
+                                        std::int64_t a,
+                                        std::int64_t b) const {
+  const std::int64_t latent = latent_of(budget, components);
+  const auto tail = [&](std::int64_t n) {
+    return std::log(std::max(factorization(n).dropped(latent), 1e-300));
   };
-  // A coarse look, then halving steps around the best: the loss is flat near its minimum.
-  constexpr std::int64_t kCoarse = 4;
-  std::int64_t best = least;
-  for (std::int64_t i = 1; i <= kCoarse; ++i) {
-    const std::int64_t n = least + (most - least) * i / kCoarse;
-    if (loss(n) < loss(best)) best = n;
+  const double place = static_cast<double>(components - a) / static_cast<double>(b - a);
+  return steps_.split_gamma * components_.dropped(components) +
+         std::exp(tail(a) + (tail(b) - tail(a)) * place);
+}
+
+std::int64_t SharedLayerFactory::best_components(std::int64_t budget, std::int64_t start) const {
+  const Range range = range_of(budget);
+  // One grid for all budgets; a budget's own ends beside it.
+  std::vector<std::int64_t> grid{range.least};
+  for (const std::int64_t n : component_grid(largest_components())) {
+    if (n > range.least && n < range.most) grid.push_back(n);
   }
-  const std::int64_t precision = std::max<std::int64_t>(1, (most - least) / 64);
-  for (std::int64_t step = std::max(precision, (most - least) / (2 * kCoarse)); step >= precision;
-       step /= 2) {
-    for (const std::int64_t n : {best - step, best + step}) {
-      if (n >= least && n <= most && loss(n) < loss(best)) best = n;
+  if (range.most > range.least) grid.push_back(range.most);
+  const auto points = static_cast<std::int64_t>(grid.size());
+  const auto at = [&](std::int64_t i) { return grid[static_cast<std::size_t>(i)]; };
+  std::map<std::int64_t, double> losses;
+  const auto loss_at = [&](std::int64_t i) {
+    const auto it = losses.find(i);
+    return it != losses.end() ? it->second : losses[i] = loss(budget, at(i));
+  };
+  std::int64_t best = 0;
+  if (!walks()) {
+    for (std::int64_t i = 1; i < points; ++i) {
+      if (loss_at(i) < loss_at(best)) best = i;
+    }
+  } else {
+    const std::int64_t first = start > 0 ? start : budget / 8;
+    for (std::int64_t i = 1; i < points; ++i) {
+      if (std::abs(at(i) - first) < std::abs(at(best) - first)) best = i;
+    }
+    // Downhill, a step at a time.
+    for (bool moved = true; moved;) {
+      moved = false;
+      for (const std::int64_t next : {best - 1, best + 1}) {
+        if (next < 0 || next >= points || loss_at(next) >= loss_at(best)) continue;
+        best = next;
+        moved = true;
+        break;
+      }
     }
   }
-  return best;
+  std::int64_t found = at(best);
+  double least = loss_at(best);
+  for (const std::int64_t side : {best - 1, best}) {
+    if (side < 0 || side + 1 >= points) continue;
+    for (std::int64_t n = at(side) + 1; n < at(side + 1); ++n) {
+      const double between = loss_between(budget, n, at(side), at(side + 1));
+      if (between >= least) continue;
+      least = between;
+      found = n;
+    }
+  }
+  return found;
 }
 
 SharedLayer SharedLayerFactory::make(std::int64_t components, std::int64_t latent_dim) const {
+  if (!walks()) return make_from(factorization(components), components, latent_dim);
+  const at::Tensor rest = components_.select(components, source_.shape.heads).rest;
+  return make_from(LatentFactorization(space_, latent_keys(rest)), components, latent_dim);
+}
+
+SharedLayer SharedLayerFactory::make_to_judge(std::int64_t components, std::int64_t budget) const {
+  if (!walks()) return make(components, latent_of(budget, components));
+  const Range range = range_of(budget);
+  std::int64_t nearest = 0;
+  for (const auto& [n, factorization] : seen_) {
+    if (n < range.least || n > range.most) continue;
+    if (nearest == 0 || std::abs(n - components) < std::abs(nearest - components)) nearest = n;
+  }
+  if (nearest == 0) nearest = components;
+  return make_from(factorization(nearest), nearest, latent_of(budget, nearest));
+}
+
+SharedLayer SharedLayerFactory::make_from(const LatentFactorization& latent,
+                                          std::int64_t components,
+                                          std::int64_t latent_dim) const {
   const SharedRopeComponents::Selection rope = components_.select(components, source_.shape.heads);
-  const LatentFactorization latent(space_, latent_keys(rope.rest));
   const LatentFactorization::Factors factors = latent.take(latent_dim);
   SharedLayer out;
   out.shape = {source_.shape, components, latent_dim};

@@ -2,7 +2,9 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
+#include <algorithm>
+
+#include "convert/metric_low_rank.h"
 
 namespace vmla {
 namespace {
@@ -37,12 +39,13 @@ SharedRopeComponents::SharedRopeComponents(const KeyRows& keys,
   const auto [values, vectors] = at::linalg_eigh((weighted + weighted.mH()) / 2);
   const auto [sorted, order] = values.clamp_min(0).flatten().sort(/*stable=*/true, 0, true);
   energies_ = sorted;
+  tails_ = tail_sums(energies_);
   frequencies_ = order.div(keys.kv_heads, "floor");
   vectors_ = vectors.transpose(1, 2).flatten(0, 1).index_select(0, order);
 }
 
 double SharedRopeComponents::dropped(std::int64_t components) const {
-  return energies_.slice(0, components).sum().item<double>();
+  return tails_.at(static_cast<std::size_t>(std::min(components, size())));
 }
 
 SharedRopeComponents::Selection SharedRopeComponents::select(std::int64_t components,
@@ -64,11 +67,17 @@ SharedRopeComponents::Selection SharedRopeComponents::select(std::int64_t compon
   out.mix = at::view_as_real(w.t().contiguous().resolve_conj())
                 .repeat_interleave(heads / keys_.kv_heads, 0)
                 .contiguous();
-  // K_j - sum_m w_m k_m, frequency by frequency.
-  const at::Tensor taken = w.unsqueeze(2) * rows.unsqueeze(1);  // [n, K, E']
-  const at::Tensor rest = keys_by_pair_.index_add(0, out.frequencies, taken, -1)
-                              .slice(2, 0, hidden)
-                              .transpose(0, 1);  // [K, D/2, E]
+  // K_j - sum_m w_m k_m, frequency by frequency: one product, with zeros where m is of another.
+  const std::int64_t pairs = keys_by_pair_.size(0);
+  const at::Tensor by_pair =
+      at::zeros({pairs, keys_.kv_heads, components}, w.options())
+          .scatter(0,
+                   out.frequencies.view({1, 1, -1}).expand({1, keys_.kv_heads, components}),
+                   w.t().unsqueeze(0));
+  const at::Tensor taken = by_pair.flatten(0, 1).mm(rows.slice(1, 0, hidden));
+  const at::Tensor rest =
+      (keys_by_pair_.slice(2, 0, hidden) - taken.view({pairs, keys_.kv_heads, hidden}))
+          .transpose(0, 1);  // [K, D/2, E]
   out.rest = at::stack({at::real(rest), at::imag(rest)}, 1).flatten(0, 2);
   return out;
 }

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace vmla {
 
@@ -43,7 +44,8 @@ class SharedRopeComponents {
   at::Tensor scale_;         // [D/2, K], G
   at::Tensor vectors_;       // complex [K * D/2, K], sorted as energies_
   at::Tensor energies_;
-  at::Tensor frequencies_;  // int64 [K * D/2]
+  std::vector<double> tails_;  // what dropped() says, of every number of components
+  at::Tensor frequencies_;     // int64 [K * D/2]
 };
 
 }  // namespace vmla

@@ -11,7 +11,6 @@
 #include "convert/output_refit.h"
 #include "convert/per_head_layer.h"
 #include "convert/shared_layer.h"
-#include "convert/tail_energy.h"
 #include "nn/rope.h"
 #include "nn/shared_mla_attention.h"
 #include "support/expect_close.h"
@@ -248,30 +247,6 @@ TEST_P(BestSteps, FitTakesTorchsSteps) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, BestSteps, ::testing::Values("mha", "gqa"));
-
-// What the search uses from 1,024 dims on, here on few.
-TEST(BestStepsAlone, TailEnergyBySubspaceIteration) {
-  at::manual_seed(5);
-  const std::int64_t size = 192;
-  const auto options = at::TensorOptions().dtype(at::kDouble);
-  const at::Tensor basis = std::get<0>(at::linalg_qr(at::randn({size, size}, options)));
-  const at::Tensor root =
-      (basis * at::arange(1, size + 1, options).pow(-1.0)).mm(basis.t());  // of a matrix 1 / i^2
-  const at::Tensor values = at::randn({size, size}, options),
-                   keys = at::randn({size, size}, options);
-  TailEnergy exact(120), iterated(120, /*exact_below=*/0);
-  for (const std::int64_t width : {118, 60, 20, 70, 66, 62}) {
-    // The fewer are kept, the more is taken from the keys.
-    const at::Tensor rest = keys * (static_cast<double>(width) / 120);
-    const at::Tensor gram = root.mm(values.t().mm(values) + rest.t().mm(rest)).mm(root);
-    const double want = at::linalg_eigvalsh(gram).slice(0, 0, size - width).sum().item<double>();
-    EXPECT_NEAR(exact.behind(gram, width), want, 1e-9 * want);
-    const double got = iterated.behind(gram, width);
-    EXPECT_GE(got, want * (1 - 1e-9)) << width;
-    EXPECT_LE(got, want * 1.05) << width;
-    EXPECT_GT(exact.behind(gram, width - 5), want * 1.05) << "planted";
-  }
-}
 
 TEST(BestStepsAlone, DeadChannelsAndFewTokensStayFinite) {
   const AttentionShape shape{16, 4, 2, 8, false, false};
