@@ -86,6 +86,7 @@ PageParams pages_of(const DecodeSpan& span, const Plane& plane) {
 
 struct Splits {
   SplitParams params;
+  Partials partials;
   at::Tensor partial, maximum, sum;  // keep the memory of params alive
 };
 
@@ -94,16 +95,19 @@ Splits make_splits(const DecodeSpan& span,
                    std::int64_t heads,
                    std::int64_t width,
                    std::int64_t splits,
-                   double scale) {
+                   double scale,
+                   Partials partials) {
   Splits out;
+  out.partials = partials;
   const auto options = like.options().dtype(at::kFloat);
   const std::int64_t batch = like.size(0);
-  out.partial = at::empty({batch, splits, heads, width}, options);
+  out.partial = at::empty({batch, splits, heads, width},
+                          partials == Partials::Sums ? options : like.options());
   out.maximum = at::empty({batch, splits, heads}, options);
   out.sum = at::empty({batch, splits, heads}, options);
   out.params = {span.first.const_data_ptr<int>(),
                 span.count.const_data_ptr<int>(),
-                out.partial.mutable_data_ptr<float>(),
+                static_cast<float*>(out.partial.mutable_data_ptr()),
                 out.maximum.mutable_data_ptr<float>(),
                 out.sum.mutable_data_ptr<float>(),
                 narrow(splits),
@@ -121,6 +125,7 @@ at::Tensor merge(const char* op, const Splits& splits, const at::Tensor& like) {
                                     narrow(heads),
                                     narrow(width),
                                     scalar_of(like)},
+                                   splits.partials,
                                    current_stream()));
   return out;
 }
@@ -244,7 +249,7 @@ at::Tensor mla_decode(const at::Tensor& q_rope,
   const std::int64_t blocks = batch * ((heads + rows - 1) / rows);
   const std::int64_t count =
       plan_splits(span.max_count, blocks, multiprocessors(), /*overhead=*/48, /*least=*/32);
-  const Splits splits = make_splits(span, q_latent, heads, width, count, scale);
+  const Splits splits = make_splits(span, q_latent, heads, width, count, scale, Partials::Rows);
   check_launch("mla_decode",
                launch_mla_decode({splits.params,
                                   pages_of(span, k_rope),
@@ -283,7 +288,7 @@ at::Tensor mha_decode(const at::Tensor& q,
   // Eight small blocks fit one processor; a split has work for 64 tokens at a time.
   const std::int64_t count = plan_splits(
       span.max_count, batch * kv_heads, multiprocessors() * 8, /*overhead=*/32, /*least=*/64);
-  const Splits splits = make_splits(span, q, heads, dim, count, scale);
+  const Splits splits = make_splits(span, q, heads, dim, count, scale, Partials::Sums);
   check_launch("mha_decode",
                launch_mha_decode({splits.params,
                                   pages_of(span, k),

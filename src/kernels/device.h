@@ -12,6 +12,11 @@ struct NormParams {
   float eps;
 };
 
+// What the decode kernels leave in split.partial: fp32 sums that are not normalised (mha_decode),
+// or rows of the output's 16-bit type, each divided by its split's sum (mla_decode, whose rows are
+// long enough that writing and reading them takes its time).
+enum class Partials { Sums, Rows };
+
 // Whether this build holds CUDA kernels at all.
 bool built_with_cuda();
 // torch's current stream of the current device.
@@ -27,7 +32,7 @@ const char* launch_rope_append(const RopeAppendParams& params, void* stream);
 const char* launch_shared_rope_append(const SharedRopeAppendParams& params, void* stream);
 const char* launch_mla_decode(const MlaDecodeParams& params, void* stream);
 const char* launch_mha_decode(const MhaDecodeParams& params, void* stream);
-const char* launch_merge_splits(const MergeParams& params, void* stream);
+const char* launch_merge_splits(const MergeParams& params, Partials partials, void* stream);
 
 // Why launch_mla_decode cannot take a shape; nullptr when it can. Plain arithmetic, no device.
 const char* why_no_mla_decode(int heads,

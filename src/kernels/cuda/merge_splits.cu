@@ -11,7 +11,28 @@ namespace {
 constexpr int kWarps = 8, kColumns = 128;
 constexpr int kMostSplits = 128, kFewSplits = 16;
 
-template <typename T>
+// Four neighbours of a split's result.
+template <typename T, Partials kPartials>
+__device__ float4 load_four(const float* partial, std::int64_t at) {
+  if constexpr (kPartials == Partials::Sums) {
+    return *reinterpret_cast<const float4*>(partial + at);
+  } else {
+    using Pair = typename PairOf<T>::Type;
+    const uint2 words = *reinterpret_cast<const uint2*>(reinterpret_cast<const T*>(partial) + at);
+    const float2 low = pair_to_float(*reinterpret_cast<const Pair*>(&words.x)),
+                 high = pair_to_float(*reinterpret_cast<const Pair*>(&words.y));
+    return make_float4(low.x, low.y, high.x, high.y);
+  }
+}
+
+// What a split's result counts for, given its weight and its sum, before all are divided by the
+// total of weight * sum.
+template <Partials kPartials>
+__device__ float factor(float weight, float sum) {
+  return kPartials == Partials::Sums ? weight : weight * sum;
+}
+
+template <typename T, Partials kPartials>
 __global__ void __launch_bounds__(kWarps * 32) merge_splits_kernel(const MergeParams p) {
   __shared__ float weight[kMostSplits];
   __shared__ float4 sums[kWarps][32];
@@ -37,7 +58,7 @@ __global__ void __launch_bounds__(kWarps * 32) merge_splits_kernel(const MergePa
     // Of a split in which nothing was visible nothing was written.
     const float mine = sum[i] == 0.f ? 0.f : exp2f(maximum[i] - highest);
     total += mine * sum[i];
-    if (warp == 0) weight[lane + i * 32] = mine;
+    if (warp == 0) weight[lane + i * 32] = factor<kPartials>(mine, sum[i]);
   }
   total = lane_sum<32>(total);
   __syncthreads();
@@ -49,8 +70,8 @@ __global__ void __launch_bounds__(kWarps * 32) merge_splits_kernel(const MergePa
     for (int split = warp; split < s.splits; split += kWarps) {
       const float by = weight[split];
       if (by == 0.f) continue;
-      const float4 part = *reinterpret_cast<const float4*>(
-          s.partial + (base + static_cast<std::int64_t>(split) * p.heads) * p.width + column);
+      const float4 part = load_four<T, kPartials>(
+          s.partial, (base + static_cast<std::int64_t>(split) * p.heads) * p.width + column);
       mine.x = fmaf(by, part.x, mine.x);
       mine.y = fmaf(by, part.y, mine.y);
       mine.z = fmaf(by, part.z, mine.z);
@@ -78,7 +99,7 @@ __global__ void __launch_bounds__(kWarps * 32) merge_splits_kernel(const MergePa
 // kMost: splits that a warp can take, a power of two.
 constexpr int kFewWarps = 2;
 
-template <typename T, int kMost>
+template <typename T, int kMost, Partials kPartials>
 __global__ void __launch_bounds__(kFewWarps * 32) merge_few_kernel(const MergeParams p) {
   let_next_start();
   wait_for_previous();
@@ -94,8 +115,8 @@ __global__ void __launch_bounds__(kFewWarps * 32) merge_few_kernel(const MergePa
   for (int i = 0; i < kMost; ++i) {
     part[i] =
         i < s.splits && column < p.width
-            ? *reinterpret_cast<const float4*>(
-                  s.partial + (base + static_cast<std::int64_t>(i) * p.heads) * p.width + column)
+            ? load_four<T, kPartials>(
+                  s.partial, (base + static_cast<std::int64_t>(i) * p.heads) * p.width + column)
             : make_float4(0.f, 0.f, 0.f, 0.f);
   }
   // Lane i has split i. Of one in which nothing was visible nothing was written.
@@ -109,7 +130,7 @@ __global__ void __launch_bounds__(kFewWarps * 32) merge_few_kernel(const MergePa
   float4 mine = make_float4(0.f, 0.f, 0.f, 0.f);
 #pragma unroll
   for (int i = 0; i < kMost; ++i) {
-    const float by = __shfl_sync(0xffffffffU, weight, i);
+    const float by = __shfl_sync(0xffffffffU, factor<kPartials>(weight, sum), i);
     if (by == 0.f) continue;
     mine.x = fmaf(by, part[i].x, mine.x);
     mine.y = fmaf(by, part[i].y, mine.y);
@@ -122,38 +143,37 @@ __global__ void __launch_bounds__(kFewWarps * 32) merge_few_kernel(const MergePa
                                                  pack_pair(T{}, mine.z * scale, mine.w * scale));
 }
 
-template <typename T>
+template <typename T, Partials kPartials>
 const char* launch_few(const MergeParams& p, cudaStream_t stream) {
   const int warps = p.batch * p.heads * ((p.width + kColumns - 1) / kColumns);
   const auto blocks = static_cast<unsigned>((warps + kFewWarps - 1) / kFewWarps);
-  const auto kernel = p.split.splits <= 4   ? merge_few_kernel<T, 4>
-                      : p.split.splits <= 8 ? merge_few_kernel<T, 8>
-                                            : merge_few_kernel<T, kFewSplits>;
+  const auto kernel = p.split.splits <= 4   ? merge_few_kernel<T, 4, kPartials>
+                      : p.split.splits <= 8 ? merge_few_kernel<T, 8, kPartials>
+                                            : merge_few_kernel<T, kFewSplits, kPartials>;
   launch_dependent(kernel, blocks, kFewWarps * 32, 0, stream, p);
+  return last_error();
+}
+
+template <typename T, Partials kPartials>
+const char* launch_kind(const MergeParams& p, cudaStream_t stream) {
+  if (p.split.splits <= kFewSplits) return launch_few<T, kPartials>(p, stream);
+  const dim3 grid(static_cast<unsigned>((p.width + kColumns - 1) / kColumns),
+                  static_cast<unsigned>(p.heads),
+                  static_cast<unsigned>(p.batch));
+  launch_dependent(merge_splits_kernel<T, kPartials>, grid, kWarps * 32, 0, stream, p);
   return last_error();
 }
 
 }  // namespace
 
-const char* launch_merge_splits(const MergeParams& p, void* stream) {
+const char* launch_merge_splits(const MergeParams& p, Partials partials, void* stream) {
+  const auto on = static_cast<cudaStream_t>(stream);
   if (p.split.splits > kMostSplits) return "merge_splits takes up to 128 splits";
   if (p.width % 4 != 0) return "merge_splits takes widths in steps of 4";
-  if (p.split.splits <= kFewSplits) {
-    return dispatch_half(p.scalar, [&](auto zero) {
-      return launch_few<decltype(zero)>(p, static_cast<cudaStream_t>(stream));
-    });
-  }
-  const dim3 grid(static_cast<unsigned>((p.width + kColumns - 1) / kColumns),
-                  static_cast<unsigned>(p.heads),
-                  static_cast<unsigned>(p.batch));
   return dispatch_half(p.scalar, [&](auto zero) {
-    launch_dependent(merge_splits_kernel<decltype(zero)>,
-                     grid,
-                     kWarps * 32,
-                     0,
-                     static_cast<cudaStream_t>(stream),
-                     p);
-    return last_error();
+    using T = decltype(zero);
+    return partials == Partials::Sums ? launch_kind<T, Partials::Sums>(p, on)
+                                      : launch_kind<T, Partials::Rows>(p, on);
   });
 }
 

@@ -484,20 +484,46 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
     }
   }
   if (steps == 0) return;  // the merge skips a split whose sum is 0
+  // Each row divided by its sum and rounded. All warps are past their last scores, so the place of
+  // the rotary queries is free; and the warp's tiles are, through which plain rows become words.
+  auto* inverse = reinterpret_cast<float*>(q_rope);  // [rows]
+#pragma unroll
+  for (int r = 0; r < kPairs; ++r) {
+    if (lane % 16 == 0) inverse[warp * kRowsPerWarp + r * 2 + lane / 16] = 1.f / sum[r];
+  }
+  __syncthreads();
+  T* rows = reinterpret_cast<T*>(p.split.partial) + base * p.latent_dim + warp * kColumns;
 #pragma unroll
   for (int m = 0; m < kTiles; ++m) {
+    [[maybe_unused]] T* spare = reinterpret_cast<T*>(tile_of(0));
 #pragma unroll
-    for (int n = 0; n < kColumns / 8; ++n) {
+    for (int half = 0; half < 2; ++half) {
+      const int row = lane / 4 + half * 8, head = head_0 + m * 16 + row;
+      const float by = inverse[m * 16 + row];
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int head = head_0 + m * 16 + lane / 4 + half * 8;
-        const int column = warp * kColumns + n * 8 + (lane % 4) * 2;
-        if (head < p.heads && (!kAny || column < p.latent_dim)) {
-          float* to_row = p.split.partial + (base + head) * p.latent_dim;
-          *reinterpret_cast<float2*>(to_row + column) =
-              make_float2(out[m][n][half * 2], out[m][n][half * 2 + 1]);
+      for (int n = 0; n < kColumns / 8; ++n) {
+        const int column = n * 8 + (lane % 4) * 2;
+        const std::uint32_t two =
+            pack_pair(T{}, out[m][n][half * 2] * by, out[m][n][half * 2 + 1] * by);
+        if constexpr (!kAny) {
+          *reinterpret_cast<std::uint32_t*>(spare + row * kLatentPitch + column) = two;
+        } else if (head < p.heads && warp * kColumns + column < p.latent_dim) {
+          *reinterpret_cast<std::uint32_t*>(rows + static_cast<std::int64_t>(head) * p.latent_dim +
+                                            column) = two;
         }
       }
+    }
+    if constexpr (!kAny) {
+      __syncwarp();
+#pragma unroll
+      for (int i = 0; i < kColumns / 16; ++i) {
+        const int index = lane + i * 32, row = index / kChunks, head = head_0 + m * 16 + row;
+        if (head < p.heads)
+          *reinterpret_cast<uint4*>(rows + static_cast<std::int64_t>(head) * p.latent_dim +
+                                    index % kChunks * 8) =
+              *reinterpret_cast<const uint4*>(spare + row * kLatentPitch + index % kChunks * 8);
+      }
+      __syncwarp();
     }
   }
 }

@@ -42,7 +42,9 @@ const char* launch_mla_decode(const MlaDecodeParams& /*params*/, void* /*stream*
 const char* launch_mha_decode(const MhaDecodeParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
-const char* launch_merge_splits(const MergeParams& /*params*/, void* /*stream*/) {
+const char* launch_merge_splits(const MergeParams& /*params*/,
+                                Partials /*partials*/,
+                                void* /*stream*/) {
   return kNoCuda;
 }
 const char* why_no_mla_decode(int /*heads*/,
