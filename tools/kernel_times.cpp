@@ -17,6 +17,7 @@
 #include "bench/copy_bandwidth.h"
 #include "kernels/decode_ops.h"
 #include "kernels/graph.h"
+#include "kernels/latent_values.h"
 #include "kernels/normed_ops.h"
 
 namespace {
@@ -222,6 +223,29 @@ void time_mla(const Table& table, const Cached& c, std::int64_t batch, std::int6
             0);
 }
 
+// Attention, merge and up_v with the last two in one kernel, and (as the peer) each in its own.
+void time_values(const Table& table, std::int64_t batch, std::int64_t tokens) {
+  const std::string name =
+      fmt::format("mla_decode and up_v, batch {}, {} tokens; peer: a merge between", batch, tokens);
+  if (!table.wants(name)) return;
+  constexpr std::int64_t kRope = 32, kLatent = 1024, kCopies = 48;
+  const at::Tensor up_v = draw({kCopies, kHeads, kDim, kLatent});
+  const at::Tensor k_rope = draw({kCopies, batch, tokens, kHeads, kRope}),
+                   latent = draw({kCopies, batch, tokens, kLatent});
+  const at::Tensor q_rope = draw({batch, kHeads, kRope}), q = draw({batch, kHeads, kLatent});
+  const auto span = whole_span(batch, tokens);
+  const double bytes =
+      static_cast<double>(up_v[0].nbytes() + k_rope[0].nbytes() + latent[0].nbytes());
+  const double ours = seconds(kCopies, [&](std::int64_t i) {
+    return vmla::kernels::mla_decode_values(q_rope, q, k_rope[i], latent[i], span, 0.1, up_v[i]);
+  });
+  const double peer = seconds(kCopies, [&](std::int64_t i) {
+    return vmla::kernels::heads_linear(
+        vmla::kernels::mla_decode(q_rope, q, k_rope[i], latent[i], span, 0.1), up_v[i]);
+  });
+  table.row(name, bytes, ours, peer);
+}
+
 void time_mha(const Table& table, Codec codec, std::int64_t batch, std::int64_t tokens) {
   const std::string name = fmt::format("mha_decode and merge, {}, batch {}, {} tokens",
                                        codec == Codec::None ? "bf16" : "int8",
@@ -275,6 +299,7 @@ int main(int argc, char** argv) {
   time_normed(table, "q, k_r, down_kv", 6144, 4096);
   time_normed(table, "gate_up", 22016, 4096);
   time_heads(table);
+  for (const std::int64_t batch : {1, 2}) time_values(table, batch, 650);
   const std::vector<Cached> all{
       {"bf16", Codec::None, Codec::None, kHeads, 32, 1024},
       {"int8", Codec::Int8, Codec::Int8, kHeads, 32, 1024},

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "kernels/decode_ops.h"
 #include "kernels/device.h"
+#include "kernels/latent_values.h"
 #include "kernels/launch.h"
 
 namespace vmla::kernels {
@@ -130,6 +131,62 @@ at::Tensor merge(const char* op, const Splits& splits, const at::Tensor& like) {
   return out;
 }
 
+// nullopt, or why the kernel cannot take it.
+std::optional<std::string> why_no_mla(const at::Tensor& q_latent,
+                                      const Plane& k_rope,
+                                      const Plane& latent,
+                                      const DecodeSpan& span) {
+  check_span("mla_decode", span, q_latent.size(0), k_rope);
+  check_plane("mla_decode", k_rope, k_rope);
+  check_plane("mla_decode", latent, k_rope);
+  auto why = why_not_half(q_latent);
+  if (!why)
+    why = as_text(why_no_mla_decode(narrow(q_latent.size(1)),
+                                    narrow(k_rope.heads),
+                                    narrow(k_rope.dim),
+                                    narrow(q_latent.size(2)),
+                                    k_rope.codec,
+                                    latent.codec,
+                                    span.block_table.defined()));
+  if (!why) why = why_no_plane(k_rope);
+  if (!why) why = why_no_plane(latent);
+  return why;
+}
+
+Splits launch_mla(const at::Tensor& q_rope,
+                  const at::Tensor& q_latent,
+                  const Plane& k_rope,
+                  const Plane& latent,
+                  const DecodeSpan& span,
+                  double scale) {
+  const std::int64_t batch = q_latent.size(0), heads = q_latent.size(1), width = q_latent.size(2);
+  const auto whole_words = [](const at::Tensor& x) {
+    return reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % 16 == 0 ? x : x.clone();
+  };
+  const at::Tensor q_1 = whole_words(packed_rows(q_rope)), q_2 = whole_words(q_latent.contiguous());
+  const std::int64_t rows = heads > 16 && width <= 1024 ? 32 : 16;  // heads of a block
+  const std::int64_t blocks = batch * ((heads + rows - 1) / rows);
+  const std::int64_t count =
+      plan_splits(span.max_count, blocks, multiprocessors(), /*overhead=*/48, /*least=*/32);
+  const Splits splits = make_splits(span, q_latent, heads, width, count, scale, Partials::Rows);
+  check_launch("mla_decode",
+               launch_mla_decode({splits.params,
+                                  pages_of(span, k_rope),
+                                  params_of(k_rope),
+                                  params_of(latent),
+                                  q_1.const_data_ptr(),
+                                  q_2.const_data_ptr(),
+                                  q_1.stride(0),
+                                  narrow(batch),
+                                  narrow(heads),
+                                  narrow(k_rope.heads),
+                                  narrow(k_rope.dim),
+                                  narrow(width),
+                                  scalar_of(q_latent)},
+                                 current_stream()));
+  return splits;
+}
+
 }  // namespace
 
 Plane::Plane(const at::Tensor& plain)
@@ -224,48 +281,43 @@ at::Tensor mla_decode(const at::Tensor& q_rope,
                       const DecodeSpan& span,
                       double scale,
                       Backend backend) {
-  const std::int64_t batch = q_latent.size(0), heads = q_latent.size(1), width = q_latent.size(2);
-  check_span("mla_decode", span, batch, k_rope);
-  check_plane("mla_decode", k_rope, k_rope);
-  check_plane("mla_decode", latent, k_rope);
-  auto why = why_not_half(q_latent);
-  if (!why)
-    why = as_text(why_no_mla_decode(narrow(heads),
-                                    narrow(k_rope.heads),
-                                    narrow(k_rope.dim),
-                                    narrow(width),
-                                    k_rope.codec,
-                                    latent.codec,
-                                    span.block_table.defined()));
-  if (!why) why = why_no_plane(k_rope);
-  if (!why) why = why_no_plane(latent);
-  if (!choose_cuda(backend, "mla_decode", why))
+  if (!choose_cuda(backend, "mla_decode", why_no_mla(q_latent, k_rope, latent, span)))
     return reference::mla_decode(q_rope, q_latent, k_rope, latent, span, scale);
-  const auto whole_words = [](const at::Tensor& x) {
-    return reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % 16 == 0 ? x : x.clone();
-  };
-  const at::Tensor q_1 = whole_words(packed_rows(q_rope)), q_2 = whole_words(q_latent.contiguous());
-  const std::int64_t rows = heads > 16 && width <= 1024 ? 32 : 16;  // heads of a block
-  const std::int64_t blocks = batch * ((heads + rows - 1) / rows);
-  const std::int64_t count =
-      plan_splits(span.max_count, blocks, multiprocessors(), /*overhead=*/48, /*least=*/32);
-  const Splits splits = make_splits(span, q_latent, heads, width, count, scale, Partials::Rows);
-  check_launch("mla_decode",
-               launch_mla_decode({splits.params,
-                                  pages_of(span, k_rope),
-                                  params_of(k_rope),
-                                  params_of(latent),
-                                  q_1.const_data_ptr(),
-                                  q_2.const_data_ptr(),
-                                  q_1.stride(0),
-                                  narrow(batch),
-                                  narrow(heads),
-                                  narrow(k_rope.heads),
-                                  narrow(k_rope.dim),
-                                  narrow(width),
-                                  scalar_of(q_latent)},
-                                 current_stream()));
-  return merge("mla_decode", splits, q_latent);
+  return merge("mla_decode", launch_mla(q_rope, q_latent, k_rope, latent, span, scale), q_latent);
+}
+
+at::Tensor mla_decode_values(const at::Tensor& q_rope,
+                             const at::Tensor& q_latent,
+                             const Plane& k_rope,
+                             const Plane& latent,
+                             const DecodeSpan& span,
+                             double scale,
+                             const at::Tensor& up_v,
+                             Backend backend) {
+  if (!choose_cuda(backend, "mla_decode", why_no_mla(q_latent, k_rope, latent, span)))
+    return heads_linear(
+        reference::mla_decode(q_rope, q_latent, k_rope, latent, span, scale), up_v, backend);
+  const Splits splits = launch_mla(q_rope, q_latent, k_rope, latent, span, scale);
+  const std::int64_t batch = q_latent.size(0), heads = q_latent.size(1), rows = up_v.size(1);
+  const bool whole = up_v.is_contiguous() && up_v.scalar_type() == q_latent.scalar_type() &&
+                     reinterpret_cast<std::uintptr_t>(up_v.const_data_ptr()) % 16 == 0;
+  if (!whole ||
+      why_no_merge_values(
+          narrow(batch), splits.params.splits, narrow(up_v.size(2)), narrow(rows)) != nullptr)
+    return heads_linear(merge("mla_decode", splits, q_latent), up_v, backend);
+  at::Tensor out = at::empty({batch, heads, rows}, q_latent.options());
+  check_launch("mla_decode_values",
+               launch_merge_values({splits.params,
+                                    up_v.const_data_ptr(),
+                                    out.mutable_data_ptr(),
+                                    narrow(batch),
+                                    narrow(heads),
+                                    narrow(up_v.size(2)),
+                                    narrow(rows),
+                                    narrow(heads / up_v.size(0)),
+                                    scalar_of(q_latent)},
+                                   current_stream()));
+  return out;
 }
 
 at::Tensor mha_decode(const at::Tensor& q,

@@ -17,6 +17,16 @@ struct NormParams {
 // long enough that writing and reading them takes its time).
 enum class Partials { Sums, Rows };
 
+// What merge_splits does with Partials::Rows, and then out[b, h, i] = sum over c of w[h / group, i,
+// c] * merged[b, h, c].
+struct MergeValuesParams {
+  SplitParams split;
+  const void* w;  // [heads / group, rows, width]
+  void* out;      // [batch, heads, rows]
+  int batch, heads, width, rows, group;
+  Scalar scalar;
+};
+
 // Whether this build holds CUDA kernels at all.
 bool built_with_cuda();
 // torch's current stream of the current device.
@@ -33,6 +43,7 @@ const char* launch_shared_rope_append(const SharedRopeAppendParams& params, void
 const char* launch_mla_decode(const MlaDecodeParams& params, void* stream);
 const char* launch_mha_decode(const MhaDecodeParams& params, void* stream);
 const char* launch_merge_splits(const MergeParams& params, Partials partials, void* stream);
+const char* launch_merge_values(const MergeValuesParams& params, void* stream);
 
 // Why launch_mla_decode cannot take a shape; nullptr when it can. Plain arithmetic, no device.
 const char* why_no_mla_decode(int heads,
@@ -43,6 +54,7 @@ const char* why_no_mla_decode(int heads,
                               Codec latent_codec,
                               bool paged);
 const char* why_no_mha_decode(int head_dim);
+const char* why_no_merge_values(int batch, int splits, int width, int rows);
 const char* why_no_skinny(int batch, int rows_per_head, int width);
 // Streaming multiprocessors of the current device.
 int multiprocessors();

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "kernels/device.h"
+#include "kernels/latent_values.h"
 #include "kernels/normed_ops.h"
 #include "support/expect_close.h"
 
@@ -214,6 +215,51 @@ TEST(DecodeOpsCuda, MlaKernelEqualsReference) {
   }
 }
 
+TEST(DecodeOpsCuda, LatentValuesEqualReference) {
+  if (!has_device()) GTEST_SKIP() << "no CUDA device";
+  const at::NoGradGuard no_grad;
+  at::manual_seed(11);
+  struct Case {
+    MlaCase mla;
+    std::int64_t rows, weight_heads;
+  };
+  std::vector<Case> cases;
+  for (const int count : {1, 33, 64, 400, 1000})
+    cases.push_back({{1, 32, 32, 32, 1024, 1024, {0}, count}, 128, 32});
+  cases.push_back({{2, 32, 8, 32, 256, 500, {3, 77}, 80}, 64, 8});  // GQA 4
+  cases.push_back({{2, 4, 4, 16, 72, 300, {0, 9}, 150}, 32, 4});    // few columns
+  cases.push_back({{2, 3, 3, 8, 128, 100, {0, 5}, 77}, 96, 3});     // three blocks a head
+  cases.push_back({{2, 4, 4, 16, 64, 300, {0, 9}, 150}, 24, 4});    // two kernels: odd rows
+  cases.push_back({{3, 4, 4, 16, 64, 80, {0, 9, 0}, 80}, 32, 4});   // two kernels: rows
+  cases.push_back({{1, 4, 4, 16, 1536, 300, {9}, 150}, 32, 4});     // two kernels: width
+  cases.push_back({{1, 4, 4, 16, 64, 4000, {0}, 3900}, 32, 4});     // two kernels: splits
+  for (const HalfType& type : kHalfTypes) {
+    for (const auto& [c, rows, weight_heads] : cases) {
+      SCOPED_TRACE(::testing::Message() << c.batch << "x" << c.heads << "/" << c.kv_heads << " C "
+                                        << c.latent << " T " << c.count << " rows " << rows);
+      const MlaInputs in = make_mla(c, at::kCUDA, type.dtype);
+      const at::Tensor up_v = (at::randn({weight_heads, rows, c.latent},
+                                         at::TensorOptions().device(at::kCUDA).dtype(at::kFloat)) /
+                               std::sqrt(static_cast<double>(c.latent)))
+                                  .to(type.dtype);
+      const double scale = mla_scale(c);
+      const at::Tensor got = kernels::mla_decode_values(
+          in.q_rope, in.q_latent, in.k_rope, in.latent, in.span, scale, up_v);
+      const at::Tensor want = kernels::reference::heads_linear(
+          kernels::reference::mla_decode(in.q_rope.to(at::kFloat),
+                                         in.q_latent.to(at::kFloat),
+                                         in.k_rope.to(at::kFloat),
+                                         in.latent.to(at::kFloat),
+                                         in.span,
+                                         scale),
+          up_v.to(at::kFloat));
+      EXPECT_TRUE(test::close(got.to(at::kFloat), want, {type.allowed, type.allowed}));
+      EXPECT_FALSE(test::close(got.to(at::kFloat) + 0.1, want, {type.allowed, type.allowed}))
+          << "planted";
+    }
+  }
+}
+
 TEST(DecodeOpsCuda, MhaKernelEqualsReference) {
   if (!has_device()) GTEST_SKIP() << "no CUDA device";
   const at::NoGradGuard no_grad;
@@ -344,8 +390,9 @@ TEST(DecodeOpsCuda, NormedProductsEqualReference) {
                                 kernels::reference::gated_linear(normed, wide(w)),
                                 allowed));
         const bool one = batch == 1, few = batch <= 16 && type.dtype == at::kBFloat16;
-        if (rows % 64 == 0 && width % 32 == 0)
+        if (rows % 64 == 0 && width % 32 == 0) {
           EXPECT_EQ(kernels::why_no_normed_product(x, norm, w).has_value(), !(one || few));
+        }
       }
     }
   }

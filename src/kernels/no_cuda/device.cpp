@@ -47,6 +47,12 @@ const char* launch_merge_splits(const MergeParams& /*params*/,
                                 void* /*stream*/) {
   return kNoCuda;
 }
+const char* launch_merge_values(const MergeValuesParams& /*params*/, void* /*stream*/) {
+  return kNoCuda;
+}
+const char* why_no_merge_values(int /*batch*/, int /*splits*/, int /*width*/, int /*rows*/) {
+  return kNoCuda;
+}
 const char* why_no_mla_decode(int /*heads*/,
                               int /*kv_heads*/,
                               int /*rope_dim*/,
