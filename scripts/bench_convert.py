@@ -5,8 +5,9 @@
         --work_dir W --layers 2 --rank_allocation uniform
 
 The shapes of tools/llava_1.5_7b_config.json with --layers of its text layers (0: all), --samples conversations of --tokens
-tokens about 640x480 JPEGs. Prints one JSON object: seconds in all and of each layer, host and device memory. With
-`curves` a layer costs more the more layers there are behind it.
+tokens about 640x480 JPEGs. Prints one JSON object: seconds in all and of each layer, those of each stage summed over the
+layers, what no stage accounts for (pictures, the report, writing), host and device memory. With `curves` a layer costs more
+the more layers there are behind it.
 """
 import json
 import shutil
@@ -41,10 +42,16 @@ def main():
     run = watched(command)
     report = json.loads(run["out"])
     seconds = [round(layer["seconds"], 2) for layer in report["layers"]]
+    stages = {}
+    for layer in report["layers"]:
+        for stage, passed in layer.get("stage_seconds", {}).items():
+            stages[stage] = stages.get(stage, 0.0) + passed
     print(json.dumps({
         "layers": len(seconds), "samples": args.samples, "tokens": args.tokens, "kv_budget": args.kv_budget,
         "fit_steps": args.fit_steps, "rank_allocation": args.rank_allocation, "seconds": run["seconds"],
-        "layer_seconds": seconds, "device_mib": run["device_mib"], "host_mib": run["host_mib"]}))
+        "layer_seconds": seconds, "stage_seconds": {name: round(stages[name], 2) for name in sorted(stages)},
+        "other_seconds": round(run["seconds"] - sum(stages.values()), 2),
+        "device_mib": run["device_mib"], "host_mib": run["host_mib"]}))
     shutil.rmtree(out)
 
 

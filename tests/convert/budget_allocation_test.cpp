@@ -33,6 +33,15 @@ TEST(BudgetAllocation, CurvesAreRunningMinimaInLogarithms) {
   EXPECT_NEAR(curve_at(curve, 5.0), 16.0, 1e-9) << "the nearest segment goes on";
 }
 
+TEST(BudgetAllocation, ComponentsLieOnLinesInLogarithms) {
+  const LayerCurve curve{{10.0, 20.0, 80.0}, {4.0, 2.0, 1.0}, {4, 16, 64}};
+  EXPECT_EQ(components_at(curve, 20.0), 16);
+  EXPECT_EQ(components_at(curve, 14.142135623730951), 8);
+  EXPECT_EQ(components_at(curve, 40.0), 32);
+  EXPECT_EQ(components_at(curve, 5.0), 4);
+  EXPECT_EQ(components_at(curve, 100.0), 64);
+}
+
 TEST(BudgetAllocation, EqualCurvesShareEqually) {
   const std::vector<LayerCurve> curves(4, power_law(1.0, 1.5));
   EXPECT_EQ(allocate_budget(curves, 200, 0.5, 256), (std::vector<std::int64_t>{50, 50, 50, 50}));
