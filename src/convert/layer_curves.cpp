@@ -16,25 +16,25 @@ namespace {
 
 constexpr std::array<double, 5> kBudgets{0.5, 0.75, 1.0, 1.5, 2.25};  // of the mean
 
-// Of a kind, at most. More are regressed on than judged: o_proj has thousands of columns to fit,
-// while a mean over tokens needs few.
-constexpr std::int64_t kRefitTokens = 24'576, kJudgedTokens = 8'192;
+// Of a kind. o_proj has thousands of columns to fit; a mean over answers' tokens, the same ones for
+// all layers, is done with what some sixty conversations with short answers ask for.
+constexpr std::int64_t kMostFitted = 24'576, kEnoughAsked = 1'024;
 
-// Batches of one kind that hold `samples` of them, evenly over `from`; fewer where these are long.
-std::vector<std::int64_t> some_batches(const CalibrationStream& stream,
-                                       const std::vector<std::int64_t>& from,
-                                       std::int64_t samples,
-                                       std::int64_t tokens) {
+// So many of the batches, evenly over all.
+std::vector<std::int64_t> spread(const std::vector<std::int64_t>& batches, std::int64_t wanted) {
+  const auto count = static_cast<std::int64_t>(batches.size());
   std::vector<std::int64_t> out;
-  if (from.empty()) return out;
-  const at::Tensor& like = stream.batch(from[0]).hidden;
-  const std::int64_t size = like.size(0);
-  const auto count = static_cast<std::int64_t>(from.size());
-  const std::int64_t enough = std::max<std::int64_t>(1, tokens / (size * like.size(1)));
-  const std::int64_t wanted = std::min({count, (samples + size - 1) / size, enough});
   for (std::int64_t i = 0; i < wanted; ++i)
-    out.push_back(from[static_cast<std::size_t>(i * count / wanted)]);
+    out.push_back(batches[static_cast<std::size_t>(i * count / wanted)]);
   return out;
+}
+
+std::int64_t asked_tokens(const CalibrationStream& stream,
+                          const std::vector<std::int64_t>& batches) {
+  std::int64_t asked = 0;
+  for (const std::int64_t i : batches)
+    asked += (stream.batch(i).labels.slice(1, 1) != kIgnoredLabel).sum().item<std::int64_t>();
+  return asked;
 }
 
 // The batches that candidates' o_proj is fitted on and, among them, those they are judged on.
@@ -47,11 +47,20 @@ struct CurveBatches {
       for (std::int64_t i = 0; i < stream.size(); ++i) {
         if (stream.batch(i).is_text == is_text) all.push_back(i);
       }
-      const std::int64_t samples = is_text ? options.windows : options.conversations;
-      const std::vector<std::int64_t> some = some_batches(stream, all, samples, kRefitTokens);
+      if (all.empty()) continue;
+      const at::Tensor& like = stream.batch(all[0]).hidden;
+      const std::int64_t size = like.size(0),
+                         samples = is_text ? options.windows : options.conversations,
+                         room = std::max<std::int64_t>(1, kMostFitted / (size * like.size(1)));
+      const auto some = spread(
+          all,
+          std::min({static_cast<std::int64_t>(all.size()), (samples + size - 1) / size, room}));
+      std::vector<std::int64_t> few;
+      do {
+        few = spread(some, static_cast<std::int64_t>(few.size()) + 1);
+      } while (few.size() < some.size() && asked_tokens(stream, few) < kEnoughAsked);
       fitted.insert(fitted.end(), some.begin(), some.end());
-      for (const std::int64_t i : some_batches(stream, some, samples, kJudgedTokens))
-        judged.push_back(i);
+      judged.insert(judged.end(), few.begin(), few.end());
     }
   }
 };

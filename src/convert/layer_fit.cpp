@@ -1,6 +1,7 @@
 #include "convert/layer_fit.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 
 #include <algorithm>
 #include <array>
@@ -86,6 +87,23 @@ std::vector<LayerSample> in_dtype(const std::vector<LayerSample>& samples, at::S
   return out;
 }
 
+// cuDNN's attention builds a plan for each new shape, 60 ms and more; every layer has its own
+// widths and every batch its own length.
+class NoPlans {
+ public:
+  NoPlans() : was_on_(at::globalContext().userEnabledCuDNNSDP()) {
+    if (was_on_) at::globalContext().setSDPUseCuDNN(false);
+  }
+  ~NoPlans() {
+    if (was_on_) at::globalContext().setSDPUseCuDNN(true);
+  }
+  NoPlans(const NoPlans&) = delete;
+  NoPlans& operator=(const NoPlans&) = delete;
+
+ private:
+  bool was_on_;
+};
+
 // The gradients of the mean over some batches' tokens; batch by batch, to keep memory at one.
 void backward_mean(const Attention& attention,
                    const std::vector<const LayerSample*>& samples,
@@ -127,6 +145,7 @@ void fit_layer(Attention& attention,
   };
   {
     const at::AutoGradMode grad(true);
+    const NoPlans fused_by_others;
     for (std::int64_t step = 0; step < options.steps; ++step) {
       if (options.cancel != nullptr && *options.cancel) break;
       if (rounded) rounded->open();

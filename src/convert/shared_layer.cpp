@@ -103,6 +103,18 @@ at::Tensor SharedLayerFactory::latent_keys(const at::Tensor& rest) const {
   return fold_into_keys(rest, fold_.fold);
 }
 
+constexpr std::int64_t kWideBudget = 256, kStep = 16;
+
+// Of n, so that the latent that a budget in steps leaves is in steps, too.
+std::int64_t component_step(std::int64_t budget) {
+  return budget >= kWideBudget && budget % kStep == 0 ? kStep / 2 : 1;
+}
+
+std::int64_t budget_step(std::int64_t mean_budget) {
+  // The least of a layer's budgets is half of the mean.
+  return mean_budget >= 2 * kWideBudget ? kStep : 1;
+}
+
 std::vector<std::int64_t> component_grid(std::int64_t most) {
   std::vector<std::int64_t> out;
   for (double n = 1.0; std::llround(n) < most; n *= std::sqrt(2.0)) {
@@ -120,7 +132,9 @@ SharedLayerFactory::Range SharedLayerFactory::range_of(std::int64_t budget) cons
         budget);
   const std::int64_t most = std::min(largest_components(), (budget - 1) / 2);
   const std::int64_t least = std::max<std::int64_t>(1, (budget - largest_latent() + 1) / 2);
-  return {std::min(least, most), most};
+  const std::int64_t step = component_step(budget);
+  const std::int64_t last = most == largest_components() ? most : most - most % step;
+  return {std::min((least + step - 1) / step * step, last), last};
 }
 
 std::int64_t SharedLayerFactory::latent_of(std::int64_t budget, std::int64_t components) const {
@@ -158,9 +172,11 @@ double SharedLayerFactory::loss_between(std::int64_t budget,
 std::int64_t SharedLayerFactory::best_components(std::int64_t budget, std::int64_t start) const {
   const Range range = range_of(budget);
   // One grid for all budgets; a budget's own ends beside it.
+  const std::int64_t step = component_step(budget);
   std::vector<std::int64_t> grid{range.least};
-  for (const std::int64_t n : component_grid(largest_components())) {
-    if (n > range.least && n < range.most) grid.push_back(n);
+  for (const std::int64_t near : component_grid(largest_components())) {
+    const std::int64_t n = (near + step / 2) / step * step;
+    if (n > grid.back() && n < range.most) grid.push_back(n);
   }
   if (range.most > range.least) grid.push_back(range.most);
   const auto points = static_cast<std::int64_t>(grid.size());
@@ -195,7 +211,7 @@ std::int64_t SharedLayerFactory::best_components(std::int64_t budget, std::int64
   double least = loss_at(best);
   for (const std::int64_t side : {best - 1, best}) {
     if (side < 0 || side + 1 >= points) continue;
-    for (std::int64_t n = at(side) + 1; n < at(side + 1); ++n) {
+    for (std::int64_t n = at(side) + step; n < at(side + 1); n += step) {
       const double between = loss_between(budget, n, at(side), at(side + 1));
       if (between >= least) continue;
       least = between;

@@ -28,6 +28,10 @@ struct SharedLayer {
   LostShares lost;
 };
 
+// Of layers' budgets, the mean being given: wide layers are made of rows that tensor cores and
+// decode kernels take at full speed.
+std::int64_t budget_step(std::int64_t mean_budget);
+
 // n of the grid that a search walks on: 1, 2, 3, 4, 6, 8, 11, … (times the root of 2), up to most.
 std::vector<std::int64_t> component_grid(std::int64_t most);
 

@@ -16,7 +16,8 @@ class SharedMethod : public LayerMethod {
   std::int64_t least_budget() const override { return 3; }  // a pair and a latent number
 
   void choose_widths(CalibrationModel& model, const CalibrationStream& source) override {
-    const std::int64_t mean = input_.mean();
+    const std::int64_t step = budget_step(input_.mean());
+    const std::int64_t mean = input_.mean() - input_.mean() % step;
     budgets_.assign(static_cast<std::size_t>(model.layers()), mean);
     if (!options_.curves || mean == input_.full() || model.layers() == 1) return;
     CurveOptions curves;
@@ -28,8 +29,13 @@ class SharedMethod : public LayerMethod {
     const double floor_share = options_.floor_share > 0    ? options_.floor_share
                                : options_.kv_budget < 0.15 ? 0.75
                                                            : 0.5;
-    budgets_ = allocate_budget(
-        {measured_.begin(), measured_.end()}, mean * model.layers(), floor_share, input_.full());
+    std::vector<LayerCurve> in_steps(measured_.begin(), measured_.end());
+    for (LayerCurve& curve : in_steps) {
+      for (double& budget : curve.budgets) budget /= static_cast<double>(step);
+    }
+    budgets_ =
+        allocate_budget(in_steps, mean / step * model.layers(), floor_share, input_.full() / step);
+    for (std::int64_t& budget : budgets_) budget *= step;
   }
 
   AttentionMoments observe(DecoderLayer& layer, const CalibrationStream& stream) const override {

@@ -212,6 +212,30 @@ TEST_P(BestLayerOf, KeepsNoFitThatMadeItWorse) {
   }
 }
 
+TEST(BestLayerSteps, WideLayersHaveWidthsInSteps) {
+  at::manual_seed(6);
+  const auto options = at::TensorOptions().dtype(at::kDouble);
+  SourceAttention source;
+  source.shape = {320, 4, 4, 80, false, false};
+  source.q = source.k = source.v = at::randn({320, 320}, options);
+  source.o = at::randn({320, 320}, options);
+  AttentionMoments moments;
+  moments.inputs = at::eye(320, options);
+  moments.queries = at::eye(80, options).repeat({4, 1, 1});
+  moments.sensitivity = at::ones({4}, options);
+  moments.pairs = at::rand({4, 3, 3, 40}, options) + 2 * at::eye(3, options).unsqueeze(-1);
+  const SharedLayerFactory factory(source, moments, {});
+  EXPECT_EQ(budget_step(512), 16);
+  EXPECT_EQ(budget_step(500), 1);
+  for (const std::int64_t budget : {256, 304, 400, 640})
+    EXPECT_EQ(factory.best_components(budget) % 8, 0) << budget;
+  EXPECT_EQ(factory.best_components(640), 160) << "the whole";
+  int odd = 0;
+  for (const std::int64_t budget : {250, 252, 254, 260, 262})
+    odd += factory.best_components(budget) % 8 != 0 ? 1 : 0;
+  EXPECT_GT(odd, 0) << "narrow ones need no steps";
+}
+
 // TF32 keeps 11 significant bits and is exact where no more are there.
 TEST(RowProducts, OfSplitFactorsAreAsExactAsFloat32) {
   at::manual_seed(4);
