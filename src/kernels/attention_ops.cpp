@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "kernels/append_query.h"
 #include "kernels/decode_ops.h"
 #include "kernels/device.h"
 #include "kernels/latent_values.h"
@@ -83,6 +84,50 @@ PageParams pages_of(const DecodeSpan& span, const Plane& plane) {
           narrow(span.block_table.size(1)),
           std::countr_zero(static_cast<std::uint64_t>(tokens)),
           0};
+}
+
+void check_append(const RopeAppend& op, const DecodeSpan& span) {
+  check_span("rope_append", span, op.projected.size(0), op.k_rope);
+  for (const Plane* plane : {&op.k_rope, &op.plane_1, &op.plane_2}) {
+    if (plane->defined()) check_plane("rope_append", *plane, op.k_rope);
+  }
+  const std::int64_t width = op.heads * (op.k_rope.dim + op.nope_dim) + op.k_rope.width() +
+                             op.plane_1.width() + op.plane_2.width();
+  check(op.projected.size(1) == width,
+        ErrorKind::Internal,
+        "rope_append: expected rows of {} numbers, got {}",
+        width,
+        op.projected.size(1));
+}
+
+struct AppendInputs {
+  RopeAppendParams params;
+  at::Tensor dims, cos, sin;  // keep the memory of params alive
+};
+
+AppendInputs append_inputs(const RopeAppend& op, const DecodeSpan& span) {
+  AppendInputs in;
+  in.dims = op.rope_dims.defined() ? op.rope_dims.contiguous() : op.rope_dims;
+  in.cos = op.cos.contiguous();
+  in.sin = op.sin.contiguous();
+  in.params = {op.projected.mutable_data_ptr(),
+               in.cos.const_data_ptr(),
+               in.sin.const_data_ptr(),
+               in.dims.defined() ? in.dims.const_data_ptr<std::int64_t>() : nullptr,
+               params_of(op.k_rope),
+               params_of(op.plane_1),
+               params_of(op.plane_2),
+               pages_of(span, op.k_rope),
+               span.count.const_data_ptr<int>(),
+               op.projected.stride(0),
+               narrow(op.projected.size(0)),
+               narrow(op.heads),
+               narrow(op.k_rope.heads),
+               narrow(op.k_rope.dim),
+               narrow(op.nope_dim),
+               narrow(op.cos.size(1)),
+               scalar_of(op.projected)};
+  return in;
 }
 
 struct Splits {
@@ -195,43 +240,48 @@ Plane::Plane(const at::Tensor& plain)
       dim(plain.defined() ? plain.size(-1) : 0) {}
 
 void rope_append(const RopeAppend& op, const DecodeSpan& span, Backend backend) {
-  const std::int64_t batch = op.projected.size(0), kv_heads = op.k_rope.heads, rope = op.k_rope.dim;
-  check_span("rope_append", span, batch, op.k_rope);
-  for (const Plane* plane : {&op.k_rope, &op.plane_1, &op.plane_2}) {
-    if (plane->defined()) check_plane("rope_append", *plane, op.k_rope);
-  }
-  const std::int64_t width =
-      op.heads * (rope + op.nope_dim) + kv_heads * rope + op.plane_1.width() + op.plane_2.width();
-  check(op.projected.size(1) == width,
-        ErrorKind::Internal,
-        "rope_append: expected rows of {} numbers, got {}",
-        width,
-        op.projected.size(1));
+  check_append(op, span);
   if (!choose_cuda(backend, "rope_append", why_unsupported(op.projected))) {
     reference::rope_append(op, span);
     return;
   }
-  const at::Tensor dims = op.rope_dims.defined() ? op.rope_dims.contiguous() : op.rope_dims;
-  const at::Tensor cos = op.cos.contiguous(), sin = op.sin.contiguous();
-  check_launch("rope_append",
-               launch_rope_append({op.projected.mutable_data_ptr(),
-                                   cos.const_data_ptr(),
-                                   sin.const_data_ptr(),
-                                   dims.defined() ? dims.const_data_ptr<std::int64_t>() : nullptr,
-                                   params_of(op.k_rope),
-                                   params_of(op.plane_1),
-                                   params_of(op.plane_2),
-                                   pages_of(span, op.k_rope),
-                                   span.count.const_data_ptr<int>(),
-                                   op.projected.stride(0),
-                                   narrow(batch),
-                                   narrow(op.heads),
-                                   narrow(kv_heads),
-                                   narrow(rope),
-                                   narrow(op.nope_dim),
-                                   narrow(op.cos.size(1)),
-                                   scalar_of(op.projected)},
-                                  current_stream()));
+  const AppendInputs in = append_inputs(op, span);
+  check_launch("rope_append", launch_rope_append(in.params, current_stream()));
+}
+
+at::Tensor rope_append_query(const RopeAppend& op,
+                             const DecodeSpan& span,
+                             const at::Tensor& up_k,
+                             Backend backend) {
+  check_append(op, span);
+  const std::int64_t batch = op.projected.size(0), n = op.nope_dim;
+  const at::Tensor q =
+      op.projected.narrow(1, op.heads * op.k_rope.dim, op.heads * n).view({batch, op.heads, n});
+  constexpr std::int64_t kMostRows = 16;
+  const auto is_plain = [](const Plane& plane) { return plane.codec == Codec::None; };
+  const bool together = batch <= kMostRows && is_plain(op.k_rope) && is_plain(op.plane_1) &&
+                        is_plain(op.plane_2) && op.projected.stride(0) % 8 == 0 &&
+                        !why_no_heads_gemv(q, up_k);
+  if (!together || !choose_cuda(backend, "rope_append_query", why_not_half(op.projected))) {
+    rope_append(op, span, backend);
+    return heads_linear_transposed(q, up_k, backend);
+  }
+  const AppendInputs in = append_inputs(op, span);
+  at::Tensor out = at::empty({batch, op.heads, up_k.size(2)}, q.options());
+  check_launch("rope_append_query",
+               launch_append_query(in.params,
+                                   {q.const_data_ptr(),
+                                    up_k.const_data_ptr(),
+                                    out.mutable_data_ptr(),
+                                    q.stride(0),
+                                    narrow(batch),
+                                    narrow(op.heads),
+                                    narrow(n),
+                                    narrow(up_k.size(2)),
+                                    narrow(op.heads / up_k.size(0)),
+                                    scalar_of(q)},
+                                   current_stream()));
+  return out;
 }
 
 at::Tensor shared_rope_append(const SharedRopeAppend& op, const DecodeSpan& span, Backend backend) {

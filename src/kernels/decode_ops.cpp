@@ -34,15 +34,6 @@ std::optional<std::string> why_no_gemv(const at::Tensor& x, const at::Tensor& we
   return std::nullopt;
 }
 
-std::optional<std::string> why_no_heads_gemv(const at::Tensor& x, const at::Tensor& weight) {
-  if (auto why = why_not_half(x)) return why;
-  if (weight.size(1) % 2 != 0 || weight.size(2) % 8 != 0)
-    return std::string("expected an even inner width and columns in steps of 8");
-  if (!weight.is_contiguous()) return std::string("expected a contiguous weight");
-  if (x.size(0) > kHeadRows) return "expected at most 32 rows, got " + std::to_string(x.size(0));
-  return std::nullopt;
-}
-
 at::Tensor gemv(const at::Tensor& x,
                 const at::Tensor& weight,
                 const at::Tensor& bias,
@@ -96,6 +87,15 @@ at::Tensor by_head(const at::Tensor& x, const at::Tensor& weight) {
 std::optional<std::string> why_not_half(const at::Tensor& x) {
   if (auto why = why_unsupported(x)) return why;
   if (x.scalar_type() == at::kFloat) return "expected float16 or bfloat16, got float32";
+  return std::nullopt;
+}
+
+std::optional<std::string> why_no_heads_gemv(const at::Tensor& x, const at::Tensor& weight) {
+  if (auto why = why_not_half(x)) return why;
+  if (weight.size(1) % 2 != 0 || weight.size(2) % 8 != 0)
+    return std::string("expected an even inner width and columns in steps of 8");
+  if (!weight.is_contiguous()) return std::string("expected a contiguous weight");
+  if (x.size(0) > kHeadRows) return "expected at most 32 rows, got " + std::to_string(x.size(0));
   return std::nullopt;
 }
 

@@ -39,6 +39,9 @@ const char* launch_gemv(const GemvParams& params, const NormParams& norm, void* 
 const char* launch_skinny(const GemvParams& params, const NormParams& norm, void* stream);
 const char* launch_heads_gemv(const HeadsGemvParams& params, void* stream);
 const char* launch_rope_append(const RopeAppendParams& params, void* stream);
+const char* launch_append_query(const RopeAppendParams& append,
+                                const HeadsGemvParams& product,
+                                void* stream);
 const char* launch_shared_rope_append(const SharedRopeAppendParams& params, void* stream);
 const char* launch_mla_decode(const MlaDecodeParams& params, void* stream);
 const char* launch_mha_decode(const MhaDecodeParams& params, void* stream);

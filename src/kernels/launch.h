@@ -21,6 +21,9 @@ bool choose_cuda(Backend backend, const char* op, const std::optional<std::strin
 // nullopt, or why a kernel of 16-bit numbers cannot take x.
 std::optional<std::string> why_not_half(const at::Tensor& x);
 
+// nullopt, or why launch_heads_gemv cannot take x [B, H, N] and weight [K, N, C].
+std::optional<std::string> why_no_heads_gemv(const at::Tensor& x, const at::Tensor& weight);
+
 // x [B, H, N] or [B, E] with packed heads; a slice of a wider row will do.
 at::Tensor packed_rows(const at::Tensor& x);
 

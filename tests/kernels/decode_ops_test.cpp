@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "kernels/append_query.h"
 #include "kernels/device.h"
 #include "kernels/latent_values.h"
 #include "kernels/normed_ops.h"
@@ -427,6 +428,43 @@ TEST(DecodeOpsCuda, RopeAppendEqualsReferenceBitForBit) {
         test::same_bits(got[0].slice(1, 0, heads * rope), want[0].slice(1, 0, heads * rope)));
     EXPECT_TRUE(test::same_bits(got[1], want[1]));
     EXPECT_TRUE(test::same_bits(got[2], want[2]));
+  }
+}
+
+TEST(DecodeOpsCuda, AppendWithQueryIsBothApart) {
+  if (!has_device()) GTEST_SKIP() << "no CUDA device";
+  at::manual_seed(12);
+  const std::int64_t heads = 8, kv = 4, rope = 32, nope = 96, dim = 128, latent = 264;
+  for (const auto dtype : {at::kHalf, at::kBFloat16}) {
+    for (const std::int64_t batch : {1, 3, 16, 17}) {
+      SCOPED_TRACE(::testing::Message() << batch);
+      const auto options = at::TensorOptions().device(at::kCUDA).dtype(dtype);
+      const at::Tensor row = at::randn({batch, heads * dim + kv * rope + latent}, options);
+      const at::Tensor angles = at::rand({batch, dim}, options);
+      const at::Tensor up_k = at::randn({kv, nope, latent}, options);
+      const std::vector<int> first(static_cast<std::size_t>(batch), 0);
+      const auto span = span_of(first, 5, at::kCUDA);
+      const auto make = [&] {
+        return kernels::RopeAppend{row.clone(),
+                                   angles.cos(),
+                                   angles.sin(),
+                                   {},
+                                   at::zeros({batch, 9, kv, rope}, options),
+                                   at::zeros({batch, 9, latent}, options),
+                                   {},
+                                   heads,
+                                   nope};
+      };
+      const auto got = make(), want = make();
+      const at::Tensor query = kernels::rope_append_query(got, span, up_k);
+      kernels::rope_append(want, span);
+      const at::Tensor q = row.narrow(1, heads * rope, heads * nope).view({batch, heads, nope});
+      EXPECT_TRUE(test::same_bits(query, kernels::heads_linear_transposed(q, up_k)));
+      EXPECT_TRUE(test::same_bits(got.projected, want.projected));
+      EXPECT_TRUE(test::same_bits(got.k_rope.payload, want.k_rope.payload));
+      EXPECT_TRUE(test::same_bits(got.plane_1.payload, want.plane_1.payload));
+      EXPECT_NE(got.plane_1.payload.count_nonzero().item<std::int64_t>(), 0);
+    }
   }
 }
 

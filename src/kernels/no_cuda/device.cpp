@@ -33,6 +33,11 @@ const char* launch_heads_gemv(const HeadsGemvParams& /*params*/, void* /*stream*
 const char* launch_rope_append(const RopeAppendParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
+const char* launch_append_query(const RopeAppendParams& /*append*/,
+                                const HeadsGemvParams& /*product*/,
+                                void* /*stream*/) {
+  return kNoCuda;
+}
 const char* launch_shared_rope_append(const SharedRopeAppendParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
