@@ -65,10 +65,12 @@ bool SharedMlaAttention::absorbed_is_cheaper(std::int64_t queries) const {
 }
 
 // Per token and head, scores cost D + 2n over half of the tokens; with a rotated key a head 2D, and
-// 2n*D to make that.
+// 2n*D to make that. Flash attention takes no more than 256 numbers.
 bool SharedMlaAttention::keys_by_head_are_cheaper(std::int64_t tokens) const {
+  constexpr std::int64_t kMostFused = 256;
   const std::int64_t dim = shape_.attention.head_dim, rope = 2 * shape_.components;
-  return tokens * (rope - dim) > 2 * rope * dim;
+  const bool keeps_fused = dim + rope > kMostFused && 2 * dim <= kMostFused && tokens >= dim;
+  return keeps_fused || tokens * (rope - dim) > 2 * rope * dim;
 }
 
 at::Tensor SharedMlaAttention::forward(const at::Tensor& hidden,
@@ -148,8 +150,7 @@ at::Tensor SharedMlaAttention::with_keys_by_head(const at::Tensor& q,
   const at::Tensor q_rot = apply_rope(q, context.cos.unsqueeze(2), context.sin.unsqueeze(2));
   const at::Tensor nope =
       of_heads(up_k_, every, a.head_dim).forward(latent).unflatten(-1, {a.kv_heads, a.head_dim});
-  const at::Tensor rope =
-      at::linear(k_rope, rope_key_rows()).unflatten(-1, {a.heads, a.head_dim});
+  const at::Tensor rope = at::linear(k_rope, rope_key_rows()).unflatten(-1, {a.heads, a.head_dim});
   const at::Tensor value = per_query_head(expand_value(latent, every));
   return expanded_attention(at::cat({q, q_rot}, -1),
                             at::cat({per_query_head(nope), rope}, -1),

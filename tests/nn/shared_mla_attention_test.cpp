@@ -179,17 +179,21 @@ INSTANTIATE_TEST_SUITE_P(
           "h{}k{}n{}c{}{}", g.heads, g.kv_heads, g.components, g.latent, g.bias ? "bias" : "");
     });
 
-// So many components over so many tokens that each head gets a rotated key of its own.
+// So many components over so many tokens that each head gets a rotated key of its own; the last
+// ones because flash attention would not take keys as wide as they are.
 TEST(SharedMlaKeysByHead, GiveTheSameOutputsAndGradients) {
-  for (const Geometry& g : {Geometry{4, 4, 16, 10, false}, Geometry{6, 2, 18, 10, true}}) {
+  for (const Geometry& g : {Geometry{4, 4, 16, 10, false},
+                            Geometry{6, 2, 18, 10, true},
+                            Geometry{2, 2, 124, 8, true}}) {
+    const std::int64_t tokens = g.components > 100 ? kTokens : 60;
     const auto attention = make_attention(g);
-    const at::Tensor hidden = at::randn({2, 60, kHidden});
+    const at::Tensor hidden = at::randn({2, tokens, kHidden});
     for (const auto& [name, tensor] : weights_of(*attention)) tensor->set_requires_grad(true);
     std::map<AttentionPath, at::Tensor> outputs;
     std::map<AttentionPath, std::map<std::string, at::Tensor>> gradients;
     for (const AttentionPath path : {AttentionPath::Expanded, AttentionPath::Absorbed}) {
       const at::Tensor out =
-          attention->forward(hidden, context_for(first_positions(60), nullptr, path));
+          attention->forward(hidden, context_for(first_positions(tokens), nullptr, path));
       out.square().mean().backward();
       outputs[path] = out.detach();
       for (const auto& [name, tensor] : weights_of(*attention)) {
@@ -202,7 +206,7 @@ TEST(SharedMlaKeysByHead, GiveTheSameOutputsAndGradients) {
       EXPECT_TRUE(close(gradients[AttentionPath::Expanded].at(name), gradient, kTight)) << name;
     const at::NoGradGuard no_grad;
     weights_of(*attention).at("q_mix.weight")->mul_(1.001);  // the tolerance can see
-    EXPECT_FALSE(close(attention->forward(hidden, context_for(first_positions(60))),
+    EXPECT_FALSE(close(attention->forward(hidden, context_for(first_positions(tokens))),
                        outputs[AttentionPath::Absorbed],
                        kTight));
   }
