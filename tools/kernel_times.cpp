@@ -18,7 +18,6 @@
 #include "kernels/decode_ops.h"
 #include "kernels/graph.h"
 #include "kernels/latent_values.h"
-#include "kernels/normed_ops.h"
 
 namespace {
 
@@ -94,38 +93,6 @@ void time_linear(const Table& table,
     const double peer =
         seconds(2 * copies, [&](std::int64_t i) { return at::linear(x, weight(i)); });
     table.row(fmt::format("{} [{}, {}], batch {}", name, rows, width, batch), bytes, ours, peer);
-  }
-}
-
-// A norm and the product behind it as one kernel, and (as the peer) as two.
-void time_normed(const Table& table,
-                 const std::string& name,
-                 std::int64_t rows,
-                 std::int64_t width) {
-  if (!table.wants("norm and " + name)) return;
-  const std::int64_t copies = std::max<std::int64_t>(2, kReadBytes / (2 * rows * width));
-  std::vector<at::Tensor> weights;
-  for (std::int64_t i = 0; i < copies; ++i) weights.push_back(draw({rows, width}));
-  const auto weight = [&](std::int64_t i) { return weights[static_cast<std::size_t>(i % copies)]; };
-  const bool gated = name == "gate_up";
-  const vmla::kernels::InputNorm norm{draw({width}), 1e-5};
-  for (const std::int64_t batch : {1, 2, 8, 16}) {
-    const at::Tensor x = draw({batch, width});
-    const double bytes = 2.0 * static_cast<double>(rows * width + batch * (rows + width));
-    const double ours = seconds(2 * copies, [&](std::int64_t i) {
-      return gated ? vmla::kernels::normed_gated_linear(x, norm, weight(i))
-                   : vmla::kernels::normed_linear(x, norm, weight(i), {});
-    });
-    const double peer = seconds(2 * copies, [&](std::int64_t i) {
-      const at::Tensor normed = vmla::kernels::rms_norm(x, norm.weight, norm.eps);
-      return gated ? vmla::kernels::gated_linear(normed, weight(i))
-                   : vmla::kernels::linear(normed, weight(i), {}, {});
-    });
-    table.row(
-        fmt::format("norm and {} [{}, {}], batch {}; peer: two kernels", name, rows, width, batch),
-        bytes,
-        ours,
-        peer);
   }
 }
 
@@ -296,8 +263,6 @@ int main(int argc, char** argv) {
   time_linear(table, "gate_up", 22016, 4096);
   time_linear(table, "down_proj", 4096, 11008);
   time_linear(table, "lm_head", 32064, 4096);
-  time_normed(table, "q, k_r, down_kv", 6144, 4096);
-  time_normed(table, "gate_up", 22016, 4096);
   time_heads(table);
   for (const std::int64_t batch : {1, 2}) time_values(table, batch, 650);
   const std::vector<Cached> all{

@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "kernels/device.h"
 #include "kernels/launch.h"
-#include "kernels/normed_ops.h"
 
 namespace vmla::kernels {
 namespace {
@@ -39,8 +38,7 @@ at::Tensor gemv(const at::Tensor& x,
                 const at::Tensor& bias,
                 const at::Tensor& residual,
                 std::int64_t rows,
-                bool gated,
-                const InputNorm& norm = {}) {
+                bool gated) {
   const at::Tensor in = packed_rows(x);
   const bool heads_apart = in.dim() == 3;
   const std::int64_t heads = heads_apart ? in.size(1) : 1, batch = in.size(0);
@@ -64,12 +62,10 @@ at::Tensor gemv(const at::Tensor& x,
                           narrow(group),
                           gated,
                           scalar_of(x)};
-  const NormParams by{norm.weight.defined() ? norm.weight.const_data_ptr() : nullptr,
-                      static_cast<float>(norm.eps)};
   check_launch("linear",
                takes_skinny(x, gated ? weight.slice(0, 0, rows) : weight)
-                   ? launch_skinny(params, by, current_stream())
-                   : launch_gemv(params, by, current_stream()));
+                   ? launch_skinny(params, current_stream())
+                   : launch_gemv(params, current_stream()));
   return out;
 }
 
@@ -124,41 +120,6 @@ at::Tensor gated_linear(const at::Tensor& x, const at::Tensor& gate_up, Backend 
   if (backend == Backend::Reference || !x.is_cuda()) return reference::gated_linear(x, gate_up);
   const at::Tensor both = at::linear(x, gate_up);
   return silu_mul(both.slice(-1, 0, width), both.slice(-1, width), backend);
-}
-
-std::optional<std::string> why_no_normed_product(const at::Tensor& x,
-                                                 const InputNorm& norm,
-                                                 const at::Tensor& weight) {
-  if (auto why = why_no_gemv(x, weight)) return why;
-  const bool skinny = x.scalar_type() == at::kBFloat16 && takes_skinny(x, weight);
-  if (x.size(0) > 1 && !skinny)
-    return std::string("expected one row, or 2 to 16 of bfloat16 and a shape in steps of 32");
-  if (!norm.weight.is_contiguous() ||
-      reinterpret_cast<std::uintptr_t>(norm.weight.const_data_ptr()) % 16 != 0)
-    return std::string("expected a norm's weight that begins at a multiple of 16 bytes");
-  return std::nullopt;
-}
-
-at::Tensor normed_linear(const at::Tensor& x,
-                         const InputNorm& norm,
-                         const at::Tensor& weight,
-                         const at::Tensor& bias,
-                         Backend backend) {
-  if (choose_cuda(backend, "normed_linear", why_no_normed_product(x, norm, weight)))
-    return gemv(x, weight, bias, {}, weight.size(0), false, norm);
-  return linear(rms_norm(x, norm.weight, norm.eps, backend), weight, bias, {}, backend);
-}
-
-at::Tensor normed_gated_linear(const at::Tensor& x,
-                               const InputNorm& norm,
-                               const at::Tensor& gate_up,
-                               Backend backend) {
-  const std::int64_t width = gate_up.size(0) / 2;
-  if (choose_cuda(backend,
-                  "normed_gated_linear",
-                  why_no_normed_product(x, norm, gate_up.slice(0, 0, width))))
-    return gemv(x, gate_up, {}, {}, width, true, norm);
-  return gated_linear(rms_norm(x, norm.weight, norm.eps, backend), gate_up, backend);
 }
 
 at::Tensor heads_linear(const at::Tensor& x, const at::Tensor& weight, Backend backend) {

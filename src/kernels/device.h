@@ -6,12 +6,6 @@
 
 namespace vmla::kernels {
 
-// RMSNorm of a product's input, on the product's way.
-struct NormParams {
-  const void* weight;  // [width], or null: the input as it is
-  float eps;
-};
-
 // What the decode kernels leave in split.partial: fp32 sums that are not normalised (mha_decode),
 // or rows of the output's 16-bit type, each divided by its split's sum (mla_decode, whose rows are
 // long enough that writing and reading them takes its time).
@@ -35,8 +29,8 @@ void* current_stream();
 // Each launch returns nullptr or CUDA's error text.
 const char* launch_rms_norm(const RmsNormParams& params, void* stream);
 const char* launch_silu_mul(const SiluMulParams& params, void* stream);
-const char* launch_gemv(const GemvParams& params, const NormParams& norm, void* stream);
-const char* launch_skinny(const GemvParams& params, const NormParams& norm, void* stream);
+const char* launch_gemv(const GemvParams& params, void* stream);
+const char* launch_skinny(const GemvParams& params, void* stream);
 const char* launch_heads_gemv(const HeadsGemvParams& params, void* stream);
 const char* launch_rope_append(const RopeAppendParams& params, void* stream);
 const char* launch_append_query(const RopeAppendParams& append,

@@ -12,7 +12,6 @@
 #include "kernels/append_query.h"
 #include "kernels/device.h"
 #include "kernels/latent_values.h"
-#include "kernels/normed_ops.h"
 #include "support/expect_close.h"
 
 namespace vmla {
@@ -344,57 +343,6 @@ TEST(DecodeOpsCuda, ProductsEqualReference) {
       EXPECT_TRUE(test::close(wide(kernels::heads_linear(latent, down)),
                               kernels::reference::heads_linear(wide(latent), wide(down)),
                               allowed));
-    }
-  }
-}
-
-TEST(DecodeOps, NormedProductsAreTheTwoSteps) {
-  at::manual_seed(9);
-  const at::Tensor x = at::randn({3, 16}) * 7, w = at::randn({6, 16}), bias = at::randn({6});
-  const kernels::InputNorm norm{at::randn({16}), 1e-5};
-  const at::Tensor normed = x / (x.square().mean(-1, true) + norm.eps).sqrt() * norm.weight;
-  const at::Tensor want = normed.matmul(w.t());
-  EXPECT_TRUE(test::close(kernels::normed_linear(x, norm, w, bias), want + bias, {1e-5, 1e-5}));
-  EXPECT_TRUE(test::close(kernels::normed_gated_linear(x, norm, w),
-                          at::silu(want.slice(1, 0, 3)) * want.slice(1, 3),
-                          {1e-5, 1e-5}));
-}
-
-TEST(DecodeOpsCuda, NormedProductsEqualReference) {
-  if (!has_device()) GTEST_SKIP() << "no CUDA device";
-  const at::NoGradGuard no_grad;
-  at::manual_seed(10);
-  for (const HalfType& type : kHalfTypes) {
-    const auto options = at::TensorOptions().device(at::kCUDA).dtype(at::kFloat);
-    const auto draw = [&](at::IntArrayRef shape) {
-      return at::randn(shape, options).to(type.dtype);
-    };
-    const auto wide = [](const at::Tensor& x) { return x.to(at::kFloat); };
-    const test::Tolerance allowed{type.allowed, type.allowed};
-    for (const std::int64_t batch : {1, 2, 7, 8, 9, 16, 17}) {
-      for (const auto& [rows, width] :
-           {std::pair{64, 96}, {70, 264}, {96, 1000}, {128, 1056}, {6144, 4096}}) {
-        SCOPED_TRACE(::testing::Message() << batch << ": " << rows << "x" << width);
-        // Rows of unlike sizes: one scale for all would show.
-        const at::Tensor sizes = at::arange(1, batch + 1, options).unsqueeze(1);
-        const at::Tensor x = (at::randn({batch, width}, options) * sizes).to(type.dtype);
-        const kernels::InputNorm norm{draw({width}), 1e-5};
-        const at::Tensor w = (at::randn({rows, width}, options) / std::sqrt(width)).to(type.dtype),
-                         bias = draw({rows});
-        const at::Tensor normed =
-            kernels::reference::rms_norm(wide(x), wide(norm.weight), norm.eps);
-        const at::Tensor want = normed.matmul(wide(w).t()) + wide(bias);
-        const at::Tensor got = kernels::normed_linear(x, norm, w, bias);
-        EXPECT_TRUE(test::close(wide(got), want, allowed));
-        EXPECT_FALSE(test::close(wide(got) + 0.2, want, allowed)) << "planted";
-        EXPECT_TRUE(test::close(wide(kernels::normed_gated_linear(x, norm, w)),
-                                kernels::reference::gated_linear(normed, wide(w)),
-                                allowed));
-        const bool one = batch == 1, few = batch <= 16 && type.dtype == at::kBFloat16;
-        if (rows % 64 == 0 && width % 32 == 0) {
-          EXPECT_EQ(kernels::why_no_normed_product(x, norm, w).has_value(), !(one || few));
-        }
-      }
     }
   }
 }

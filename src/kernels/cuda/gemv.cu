@@ -12,19 +12,12 @@ constexpr int kThreads = 128;
 constexpr int kAhead = 8;
 
 // The dot products of one row with kBatch vectors. The first weights are on their way before the
-// vectors are waited for. kNorm: each number of the row times that of `norm` first, and the sums of
-// the vectors' squares beside.
-template <typename T, int kBatch, int kLanes, bool kNorm>
-__device__ void row_dot(const T* row,
-                        const T* x,
-                        std::int64_t x_stride,
-                        const T* norm,
-                        int width,
-                        int lane,
-                        float (&sum)[kBatch],
-                        float (&squares)[kBatch]) {
+// vectors are waited for.
+template <typename T, int kBatch, int kLanes>
+__device__ void row_dot(
+    const T* row, const T* x, std::int64_t x_stride, int width, int lane, float (&sum)[kBatch]) {
 #pragma unroll
-  for (int b = 0; b < kBatch; ++b) sum[b] = squares[b] = 0.f;
+  for (int b = 0; b < kBatch; ++b) sum[b] = 0.f;
   for (int begin = lane * 8; begin < width; begin += kLanes * 8 * kAhead) {
     uint4 words[kAhead];
 #pragma unroll
@@ -39,21 +32,12 @@ __device__ void row_dot(const T* row,
       if (at >= width) break;
       float weights[8];
       unpack<T>(words[i], weights);
-      if constexpr (kNorm) {
-        float by[8];
-        unpack<T>(load_fresh(norm + at), by);
-#pragma unroll
-        for (int j = 0; j < 8; ++j) weights[j] *= by[j];
-      }
 #pragma unroll
       for (int b = 0; b < kBatch; ++b) {
         float values[8];
         unpack<T>(load_fresh(x + b * x_stride + at), values);
 #pragma unroll
-        for (int j = 0; j < 8; ++j) {
-          sum[b] = fmaf(weights[j], values[j], sum[b]);
-          if constexpr (kNorm) squares[b] = fmaf(values[j], values[j], squares[b]);
-        }
+        for (int j = 0; j < 8; ++j) sum[b] = fmaf(weights[j], values[j], sum[b]);
       }
     }
   }
@@ -62,8 +46,8 @@ __device__ void row_dot(const T* row,
   for (int b = 0; b < kBatch; ++b) sum[b] = lane_sum<kLanes>(sum[b]);
 }
 
-template <typename T, int kBatch, int kLanes, bool kNorm>
-__global__ void __launch_bounds__(kThreads) gemv_kernel(const GemvParams p, const NormParams norm) {
+template <typename T, int kBatch, int kLanes>
+__global__ void __launch_bounds__(kThreads) gemv_kernel(const GemvParams p) {
   let_next_start();
   const int index = (blockIdx.x * kThreads + threadIdx.x) / kLanes, lane = threadIdx.x % kLanes;
   // All lanes of a warp go on together, for they meet in shuffles.
@@ -72,62 +56,48 @@ __global__ void __launch_bounds__(kThreads) gemv_kernel(const GemvParams p, cons
   const T* x = static_cast<const T*>(p.x) + static_cast<std::int64_t>(head) * p.width;
   const std::int64_t w_row =
       static_cast<std::int64_t>(head / p.group) * p.rows_per_head + row % p.rows_per_head;
-  const T* w = static_cast<const T*>(p.w) + w_row * p.width;
-  const T* by = static_cast<const T*>(norm.weight);
-  float sum[kBatch], scale[kBatch];
-  row_dot<T, kBatch, kLanes, kNorm>(w, x, p.x_stride, by, p.width, lane, sum, scale);
-#pragma unroll
-  for (int b = 0; b < kBatch; ++b) {
-    if constexpr (kNorm) {
-      scale[b] = rsqrtf(lane_sum<kLanes>(scale[b]) / static_cast<float>(p.width) + norm.eps);
-      sum[b] *= scale[b];
-    }
-  }
+  const T* w = static_cast<const T*>(p.w);
+  float sum[kBatch];
+  row_dot<T, kBatch, kLanes>(w + w_row * p.width, x, p.x_stride, p.width, lane, sum);
   if (p.gated) {
-    float up[kBatch], squares[kBatch];
-    w += static_cast<std::int64_t>(p.rows) * p.width;
-    row_dot<T, kBatch, kLanes, kNorm>(w, x, p.x_stride, by, p.width, lane, up, squares);
+    float up[kBatch];
+    row_dot<T, kBatch, kLanes>(w + (w_row + p.rows) * p.width, x, p.x_stride, p.width, lane, up);
 #pragma unroll
-    for (int b = 0; b < kBatch; ++b) sum[b] = gated<T>(sum[b], kNorm ? up[b] * scale[b] : up[b]);
+    for (int b = 0; b < kBatch; ++b) sum[b] = gated<T>(sum[b], up[b]);
   }
   if (lane != 0 || index >= p.rows) return;
 #pragma unroll
   for (int b = 0; b < kBatch; ++b) store_row<T>(p, b, row, sum[b]);
 }
 
-template <typename T, int kBatch, bool kNorm = false>
-void launch_width(const GemvParams& p, const NormParams& norm, cudaStream_t stream) {
+template <typename T, int kBatch>
+void launch_width(const GemvParams& p, cudaStream_t stream) {
   const int lanes = p.width >= 1024 ? 32 : p.width >= 256 ? 16 : 4;
   const int per_block = kThreads / lanes;
   const auto blocks = static_cast<unsigned>((p.rows + per_block - 1) / per_block);
   if (lanes == 32) {
-    launch_dependent(gemv_kernel<T, kBatch, 32, kNorm>, blocks, kThreads, 0, stream, p, norm);
+    launch_dependent(gemv_kernel<T, kBatch, 32>, blocks, kThreads, 0, stream, p);
   } else if (lanes == 16) {
-    launch_dependent(gemv_kernel<T, kBatch, 16, kNorm>, blocks, kThreads, 0, stream, p, norm);
+    launch_dependent(gemv_kernel<T, kBatch, 16>, blocks, kThreads, 0, stream, p);
   } else {
-    launch_dependent(gemv_kernel<T, kBatch, 4, kNorm>, blocks, kThreads, 0, stream, p, norm);
+    launch_dependent(gemv_kernel<T, kBatch, 4>, blocks, kThreads, 0, stream, p);
   }
 }
 
 template <typename T>
-const char* launch_batch(const GemvParams& p, const NormParams& norm, cudaStream_t stream) {
-  if (norm.weight != nullptr) {
-    if (p.batch != 1) return "gemv normalises one row";
-    launch_width<T, 1, true>(p, norm, stream);
-    return last_error();
-  }
+const char* launch_batch(const GemvParams& p, cudaStream_t stream) {
   switch (p.batch) {
     case 1:
-      launch_width<T, 1>(p, norm, stream);
+      launch_width<T, 1>(p, stream);
       break;
     case 2:
-      launch_width<T, 2>(p, norm, stream);
+      launch_width<T, 2>(p, stream);
       break;
     case 3:
-      launch_width<T, 3>(p, norm, stream);
+      launch_width<T, 3>(p, stream);
       break;
     case 4:
-      launch_width<T, 4>(p, norm, stream);
+      launch_width<T, 4>(p, stream);
       break;
     default:
       return "gemv takes 1 to 4 rows";
@@ -137,9 +107,9 @@ const char* launch_batch(const GemvParams& p, const NormParams& norm, cudaStream
 
 }  // namespace
 
-const char* launch_gemv(const GemvParams& p, const NormParams& norm, void* stream) {
+const char* launch_gemv(const GemvParams& p, void* stream) {
   return dispatch_half(p.scalar, [&](auto zero) {
-    return launch_batch<decltype(zero)>(p, norm, static_cast<cudaStream_t>(stream));
+    return launch_batch<decltype(zero)>(p, static_cast<cudaStream_t>(stream));
   });
 }
 

@@ -17,16 +17,13 @@ constexpr int kWarps = 8;
 constexpr int kStep = 32;  // numbers of a row that the four lanes on it load at once
 
 // kTiles * 8 vectors. A warp has two tiles of 16 rows: neighbours, or (gated) gate and up rows.
-// kNorm: the vectors are multiplied by the norm's weight on their way, the sums by the norm's
-// scale.
-template <typename T, int kTiles, bool kGated, bool kNorm>
+template <typename T, int kTiles, bool kGated>
 __global__ void __launch_bounds__(kWarps * 32, kTiles == 4 ? 1 : 2)
-    skinny_kernel(const GemvParams p, const NormParams norm) {
+    skinny_kernel(const GemvParams p) {
   constexpr int kParts = 2, kOutRows = kGated ? 16 : 32;
   constexpr int kAhead = 2;  // steps that are loaded at once, one such group ahead of its use
   constexpr int kPitch = kTiles * 8 + 1;
   __shared__ float partial[kWarps][kParts * 16][kPitch];
-  __shared__ float partial_squares[kWarps][kNorm ? kTiles * 8 : 1];
   let_next_start();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, quad = lane / 4;
   const int row_0 = blockIdx.x * kOutRows, head = row_0 / p.rows_per_head;
@@ -60,21 +57,13 @@ __global__ void __launch_bounds__(kWarps * 32, kTiles == 4 ? 1 : 2)
     }
   };
   float sum[kParts][kTiles][4] = {};
-  [[maybe_unused]] float squares[kTiles] = {};
-  [[maybe_unused]] const T* by = static_cast<const T*>(norm.weight) + column;
   const auto multiply = [&](const Words& words, int step) {
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       if (step + i >= steps) break;
-      [[maybe_unused]] uint4 factors;
-      if constexpr (kNorm) factors = load_fresh(by + (step + i) * kStep);
 #pragma unroll
       for (int n = 0; n < kTiles; ++n) {
-        uint4 vector = load_fresh(x[n] + (step + i) * kStep);
-        if constexpr (kNorm) {
-          squares[n] = sum_of_squares<T>(vector, squares[n]);
-          vector = products<T>(vector, factors);
-        }
+        const uint4 vector = load_fresh(x[n] + (step + i) * kStep);
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
           const uint4 &low = words[i][part][0], &high = words[i][part][1];
@@ -109,13 +98,6 @@ __global__ void __launch_bounds__(kWarps * 32, kTiles == 4 ? 1 : 2)
             sum[part][n][i];
     }
   }
-  if constexpr (kNorm) {
-#pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-      squares[n] = lane_sum<4>(squares[n]);
-      if (lane % 4 == 0) partial_squares[warp][n * 8 + quad] = squares[n];
-    }
-  }
   __syncthreads();
   const int r = threadIdx.x % kOutRows, row = row_0 + r;
   const auto total = [&](int at, int b) {
@@ -125,30 +107,17 @@ __global__ void __launch_bounds__(kWarps * 32, kTiles == 4 ? 1 : 2)
     return value;
   };
   for (int b = threadIdx.x / kOutRows; b < p.batch; b += kWarps * 32 / kOutRows) {
-    float scale = 1.f;
-    if constexpr (kNorm) {
-      float square = 0.f;
-#pragma unroll
-      for (int from = 0; from < kWarps; ++from) square += partial_squares[from][b];
-      scale = rsqrtf(square / static_cast<float>(p.width) + norm.eps);
-    }
-    store_row<T>(
-        p,
-        b,
-        row,
-        kGated ? gated<T>(total(r, b) * scale, total(r + 16, b) * scale) : total(r, b) * scale);
+    store_row<T>(p, b, row, kGated ? gated<T>(total(r, b), total(r + 16, b)) : total(r, b));
   }
 }
 
-template <typename T, int kTiles, bool kNorm = false>
-void launch_tiles(const GemvParams& p, const NormParams& norm, cudaStream_t stream) {
+template <typename T, int kTiles>
+void launch_tiles(const GemvParams& p, cudaStream_t stream) {
   const auto blocks = static_cast<unsigned>(p.rows / (p.gated ? 16 : 32));
   if (p.gated) {
-    launch_dependent(
-        skinny_kernel<T, kTiles, true, kNorm>, blocks, kWarps * 32, 0, stream, p, norm);
+    launch_dependent(skinny_kernel<T, kTiles, true>, blocks, kWarps * 32, 0, stream, p);
   } else {
-    launch_dependent(
-        skinny_kernel<T, kTiles, false, kNorm>, blocks, kWarps * 32, 0, stream, p, norm);
+    launch_dependent(skinny_kernel<T, kTiles, false>, blocks, kWarps * 32, 0, stream, p);
   }
 }
 
@@ -167,27 +136,17 @@ const char* why_no_skinny(int batch, int rows_per_head, int width) {
   return nullptr;
 }
 
-const char* launch_skinny(const GemvParams& p, const NormParams& norm, void* stream) {
+const char* launch_skinny(const GemvParams& p, void* stream) {
   const auto on = static_cast<cudaStream_t>(stream);
   if (const char* why = why_no_skinny(p.batch, p.rows_per_head, p.width)) return why;
-  if (norm.weight != nullptr) {
-    if (p.batch > 16 || p.heads != 1) return "skinny normalises up to 16 rows of one input";
-    if (p.scalar != Scalar::BFloat16) return "skinny normalises bfloat16";
-    if (p.batch <= 8) {
-      launch_tiles<__nv_bfloat16, 1, true>(p, norm, on);
-    } else {
-      launch_tiles<__nv_bfloat16, 2, true>(p, norm, on);
-    }
-    return last_error();
-  }
   return dispatch_half(p.scalar, [&](auto zero) {
     using T = decltype(zero);
     if (p.batch <= 8) {
-      launch_tiles<T, 1>(p, norm, on);
+      launch_tiles<T, 1>(p, on);
     } else if (p.batch <= 16) {
-      launch_tiles<T, 2>(p, norm, on);
+      launch_tiles<T, 2>(p, on);
     } else {
-      launch_tiles<T, 4>(p, norm, on);
+      launch_tiles<T, 4>(p, on);
     }
     return last_error();
   });

@@ -50,25 +50,6 @@ __device__ inline uint4 pack(const float (&values)[8]) {
   return *reinterpret_cast<const uint4*>(eight);
 }
 
-// Of two 16-byte words of eight numbers: the products, rounded to T; and sum + the squares of one.
-template <typename T>
-__device__ inline uint4 products(uint4 a, const uint4& b) {
-  using Pair = typename PairOf<T>::Type;
-#pragma unroll
-  for (int i = 0; i < 4; ++i)
-    reinterpret_cast<Pair*>(&a)[i] =
-        __hmul2(reinterpret_cast<const Pair*>(&a)[i], reinterpret_cast<const Pair*>(&b)[i]);
-  return a;
-}
-template <typename T>
-__device__ inline float sum_of_squares(const uint4& word, float sum) {
-  float values[8];
-  unpack<T>(word, values);
-#pragma unroll
-  for (int j = 0; j < 8; ++j) sum = fmaf(values[j], values[j], sum);
-  return sum;
-}
-
 // Weights and cache rows are read once: past L1, not kept there. Not through the read-only path
 // (nc), which may miss what the kernel before this one still writes (dependent_launch.cuh).
 __device__ inline uint4 load_streaming(const void* address) {

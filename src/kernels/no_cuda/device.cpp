@@ -17,14 +17,10 @@ const char* launch_rms_norm(const RmsNormParams& /*params*/, void* /*stream*/) {
 const char* launch_silu_mul(const SiluMulParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
-const char* launch_gemv(const GemvParams& /*params*/,
-                        const NormParams& /*norm*/,
-                        void* /*stream*/) {
+const char* launch_gemv(const GemvParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
-const char* launch_skinny(const GemvParams& /*params*/,
-                          const NormParams& /*norm*/,
-                          void* /*stream*/) {
+const char* launch_skinny(const GemvParams& /*params*/, void* /*stream*/) {
   return kNoCuda;
 }
 const char* launch_heads_gemv(const HeadsGemvParams& /*params*/, void* /*stream*/) {
