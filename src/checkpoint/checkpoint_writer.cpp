@@ -1,6 +1,7 @@
 #include "checkpoint/checkpoint_writer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <set>
@@ -28,12 +29,22 @@ void write_tensor(OutputFile& file, std::uint64_t offset, at::Tensor tensor, at:
   const auto width = std::max<std::int64_t>(tensor.element_size(), c10::elementSize(dtype));
   const std::int64_t step =
       std::max<std::int64_t>(1, kSliceBytes / (tensor.numel() / rows * width));
-  for (std::int64_t row = 0; row < rows; row += step) {
-    const at::Tensor slice =
-        tensor.narrow(0, row, std::min(step, rows - row)).to(at::kCPU, dtype).contiguous();
-    file.write(offset, slice.const_data_ptr(), slice.nbytes());
-    offset += slice.nbytes();
-  }
+  const auto bytes_per_row =
+      static_cast<std::uint64_t>(tensor.numel() / rows * c10::elementSize(dtype));
+  // Reading, casting and writing 13 GB by one thread takes 16 s on a machine whose memory and page
+  // cache are far faster. A device's copies stay with the thread that owns its stream.
+  const std::int64_t slices = (rows + step - 1) / step;
+  at::parallel_for(
+      0, slices, tensor.is_cpu() ? 1 : slices, [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t i = first; i < last; ++i) {
+          const std::int64_t row = i * step;
+          const at::Tensor slice =
+              tensor.narrow(0, row, std::min(step, rows - row)).to(at::kCPU, dtype).contiguous();
+          file.write(offset + static_cast<std::uint64_t>(row) * bytes_per_row,
+                     slice.const_data_ptr(),
+                     slice.nbytes());
+        }
+      });
 }
 
 std::string shard_name(const std::string& stem, std::size_t index, std::size_t count) {

@@ -33,6 +33,18 @@ std::pair<at::Tensor, at::Tensor> padded_suffixes(const BatchRows& rows,
   return {ids, mask};
 }
 
+// pixels [3, H, W] each -> [I, P, E]; a few at a time, so that the host puts the next ones side by
+// side while the device is at work. Undefined without any.
+at::Tensor encoded(const Vlm& model, const std::vector<at::Tensor>& pixels) {
+  constexpr std::size_t kAtOnce = 16;
+  std::vector<at::Tensor> features;
+  for (std::size_t i = 0; i < pixels.size(); i += kAtOnce) {
+    const auto some = at::ArrayRef(pixels).slice(i, std::min(kAtOnce, pixels.size() - i));
+    features.push_back(model.encode_images(at::stack(some)));
+  }
+  return features.empty() ? at::Tensor() : at::cat(features);
+}
+
 }  // namespace
 
 BatchRows readable_rows(const AnswerBatch& batch, const BatchImages& images) {
@@ -61,8 +73,7 @@ Prefill prefill_rows(const Vlm& model,
                      std::int64_t max_new_tokens) {
   const std::size_t prefix = rows.groups.front()->prefix;
   const std::int64_t width = suffix_width(rows, prefix, model.device().is_cuda() ? 8 : 1);
-  const at::Tensor features =
-      rows.pixels.empty() ? at::Tensor() : model.encode_images(at::stack(rows.pixels));
+  const at::Tensor features = encoded(model, rows.pixels);
   Prefill out{
       Session(model,
               static_cast<std::int64_t>(prefix > 0 ? rows.groups.size() : rows.questions.size()),

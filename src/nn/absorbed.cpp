@@ -62,18 +62,17 @@ at::Tensor mix_latents(const at::Tensor& weights, const at::Tensor& latents) {
   return at::bmm(weights.to(values.scalar_type()), values).to(latents.scalar_type());
 }
 
-at::Tensor step_output(const at::Tensor& weighted,
+at::Tensor step_output(const at::Tensor& values,
                        const Linear& up_v,
                        const Linear& o_proj,
                        const AttentionShape& shape,
                        const at::Tensor& residual) {
-  at::Tensor out = kernels::heads_linear(
-      weighted, up_v.weight.view({shape.kv_heads, shape.head_dim, weighted.size(2)}));  // [B, H, D]
+  at::Tensor out = values;
   if (up_v.bias.defined()) {
     out = out + up_v.bias.view({shape.kv_heads, shape.head_dim})
                     .repeat_interleave(shape.heads / shape.kv_heads, 0);
   }
-  return kernels::linear(out.reshape({weighted.size(0), -1}), o_proj.weight, o_proj.bias, residual);
+  return kernels::linear(out.reshape({values.size(0), -1}), o_proj.weight, o_proj.bias, residual);
 }
 
 at::Tensor absorbed_weights(const at::Tensor& scores,

@@ -54,6 +54,47 @@ std::int64_t in_steps_of(std::int64_t step, std::int64_t tokens) {
   return (tokens + step - 1) / step * step;
 }
 
+// One allocation for the planes of all layers: the allocator rounds each of many, by up to a
+// megabyte on a GPU, and a fresh one costs a call of the driver.
+class Slab {
+ public:
+  Slab(const std::vector<CacheLayout>& layouts,
+       std::int64_t batch,
+       std::int64_t tokens,
+       at::Device device) {
+    std::int64_t bytes = 0;
+    for (const CacheLayout& layout : layouts) {
+      for (const CachePlane& plane : layout.planes) {
+        const StoredPlane shape = empty_plane(plane, batch, tokens, at::kMeta);
+        bytes += aligned(shape.payload) + (shape.scales.defined() ? aligned(shape.scales) : 0);
+      }
+    }
+    bytes_ = at::empty({bytes}, at::TensorOptions().dtype(at::kByte).device(device));
+  }
+
+  // As empty_plane's.
+  StoredPlane take(const CachePlane& plane, std::int64_t batch, std::int64_t tokens) {
+    const StoredPlane shape = empty_plane(plane, batch, tokens, at::kMeta);
+    return {part(shape.payload), shape.scales.defined() ? part(shape.scales) : at::Tensor()};
+  }
+
+ private:
+  static std::int64_t aligned(const at::Tensor& shape) {
+    constexpr std::int64_t kAlign = 512;
+    return in_steps_of(kAlign, static_cast<std::int64_t>(shape.nbytes()));
+  }
+  at::Tensor part(const at::Tensor& shape) {
+    const at::Tensor out = bytes_.narrow(0, used_, static_cast<std::int64_t>(shape.nbytes()))
+                               .view(shape.scalar_type())
+                               .view(shape.sizes());
+    used_ += aligned(shape);
+    return out;
+  }
+
+  at::Tensor bytes_;
+  std::int64_t used_ = 0;
+};
+
 }  // namespace
 
 ContiguousCache::ContiguousCache(std::vector<CacheLayout> layouts,
@@ -144,6 +185,15 @@ void ContiguousCache::truncate(std::int64_t length) {
 // Hardly more than asked for: a block of an MHA model's cache may be a hundred megabytes.
 void ContiguousCache::reserve(std::int64_t tokens) {
   const std::int64_t room = in_steps_of(std::min<std::int64_t>(16, block_tokens_), tokens);
+  if (length_ == 0 && batch_ > 0 && allocated_bytes() == 0) {
+    Slab slab(layouts_, batch_, room, device_);
+    for (std::int64_t layer = 0; layer < layers(); ++layer) {
+      auto& planes = storage_[static_cast<std::size_t>(layer)];
+      for (std::size_t i = 0; i < planes.size(); ++i)
+        planes[i] = slab.take(layout(layer).planes[i], batch_, room);
+    }
+    return;
+  }
   for (std::int64_t layer = 0; layer < layers(); ++layer) {
     auto& planes = storage_[static_cast<std::size_t>(layer)];
     for (std::size_t i = 0; i < planes.size(); ++i) {

@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "kernels/append_query.h"
+#include "kernels/latent_values.h"
 #include "nn/absorbed.h"
 #include "nn/joined.h"
 #include "nn/partial_rope.h"
@@ -163,23 +165,27 @@ at::Tensor MlaAttention::step(const at::Tensor& hidden,
   const at::Tensor projected = input_proj_.forward(hidden, {&q_proj_, &k_r_proj_, &down_kv_});
   const kernels::Plane &k_rope = context.planes[0], &latent = context.planes[1];
   const at::Tensor dims = rope_dims_.to(hidden.device()).view({a.kv_heads, shape_.rope_dim});
-  kernels::rope_append({projected, context.cos, context.sin, dims, k_rope, latent, {}, a.heads, n},
-                       context.span);
+  const kernels::RopeAppend append{
+      projected, context.cos, context.sin, dims, k_rope, latent, {}, a.heads, n};
+  at::Tensor q_latent;
+  if (n > 0) {
+    const at::Tensor up_k = up_k_.weight.view({a.kv_heads, n, shape_.latent_dim});
+    q_latent = kernels::rope_append_query(append, context.span, up_k);
+  } else {
+    kernels::rope_append(append, context.span);
+    q_latent = at::zeros({batch, a.heads, shape_.latent_dim}, hidden.options());
+  }
   const at::Tensor q_rope =
       projected.slice(1, 0, a.heads * shape_.rope_dim).view({batch, a.heads, shape_.rope_dim});
-  const at::Tensor q_latent =
-      n > 0 ? kernels::heads_linear_transposed(
-                  projected.narrow(1, a.heads * shape_.rope_dim, a.heads * n)
-                      .view({batch, a.heads, n}),
-                  up_k_.weight.view({a.kv_heads, n, shape_.latent_dim}))
-            : at::zeros({batch, a.heads, shape_.latent_dim}, hidden.options());
-  const at::Tensor weighted = kernels::mla_decode(q_rope,
-                                                  q_latent,
-                                                  k_rope,
-                                                  latent,
-                                                  context.span,
-                                                  1.0 / std::sqrt(static_cast<double>(a.head_dim)));
-  return step_output(weighted, up_v_, o_proj_, a, residual);
+  const at::Tensor values =
+      kernels::mla_decode_values(q_rope,
+                                 q_latent,
+                                 k_rope,
+                                 latent,
+                                 context.span,
+                                 1.0 / std::sqrt(static_cast<double>(a.head_dim)),
+                                 up_v_.weight.view({a.kv_heads, a.head_dim, shape_.latent_dim}));
+  return step_output(values, up_v_, o_proj_, a, residual);
 }
 
 void MlaAttention::merge_projections() {

@@ -1,6 +1,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "nn/kv_cache.h"
 #include "support/expect_close.h"
@@ -56,6 +58,27 @@ TEST(ContiguousCache, ReserveAllocatesOnce) {
     cache.advance(1);
   }
   EXPECT_EQ(cache.allocated_bytes(), allocated);
+}
+
+TEST(ContiguousCache, ReserveOfAnEmptyOneIsOneAllocation) {
+  std::vector<CacheLayout> layouts = kLayouts;
+  layouts[1].planes[0].codec = plane_codec(CacheDtype::Int4, layouts[1].planes[0].shape);
+  ContiguousCache cache(layouts, 2, at::kBFloat16, at::kCPU);
+  cache.reserve(10);
+  std::vector<std::pair<std::uintptr_t, std::uintptr_t>> places;
+  const auto note = [&](const at::Tensor& t) {
+    EXPECT_TRUE(t.is_contiguous());
+    EXPECT_TRUE(t.storage().is_alias_of(cache.stored(0, 0).payload.storage()));
+    const auto begin = reinterpret_cast<std::uintptr_t>(t.const_data_ptr());
+    EXPECT_EQ(t.storage_offset() * t.element_size() % 512, 0);
+    places.emplace_back(begin, begin + t.nbytes());
+  };
+  for (std::int64_t layer = 0; layer < 2; ++layer) {
+    for (std::size_t plane = 0; plane < 2; ++plane) note(cache.stored(layer, plane).payload);
+  }
+  note(cache.stored(1, 0).scales);
+  std::sort(places.begin(), places.end());
+  for (std::size_t i = 1; i < places.size(); ++i) EXPECT_LE(places[i - 1].second, places[i].first);
 }
 
 TEST(ContiguousCache, ReserveTakesHardlyMoreThanAskedFor) {
