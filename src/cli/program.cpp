@@ -2,7 +2,6 @@
 
 #include <c10/util/Exception.h>
 
-#include <cstdlib>
 #include <string>
 
 #include "cli/commands.h"
@@ -53,8 +52,6 @@ void add_all_verbs(CLI::App& program) {
 }  // namespace
 
 int run_program(int argc, const char* const* argv) {
-  // libtorch gives cuBLAS 32 MiB on a Hopper; a decoder's products are as fast with 8.
-  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:2:16:8", /*overwrite=*/0);
   return run_verbs(&add_all_verbs, argc, argv, &translate);
 }
 

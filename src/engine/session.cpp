@@ -110,7 +110,8 @@ at::Tensor Session::padding_in_front() {
 
 void Session::make_static_step() {
   constexpr std::int64_t kBlock = 256;
-  const std::int64_t room = std::max(expected_length_, (length() + kBlock) / kBlock * kBlock);
+  const std::int64_t room =
+      expected_length_ > length() ? expected_length_ : (length() + kBlock) / kBlock * kBlock;
   cache_->reserve(room);
   static_step_ = std::make_unique<StaticStep>(
       model_, *cache_, padding_in_front(), room, options_.step_graph && model_.device().is_cuda());

@@ -8,10 +8,8 @@
 namespace vmla {
 namespace {
 
-// The library's workspaces and the kernels themselves are set up by the first direct steps. A step
-// of many rows takes the device longer than launching takes the host, so recording, some 10 ms, is
-// left to answers that are not short.
-constexpr std::int64_t kDirectSteps = 3, kManyRows = 16, kDirectStepsOfMany = 24;
+// The library's workspaces and the kernels themselves are set up by the first direct steps.
+constexpr std::int64_t kDirectSteps = 3;
 
 }  // namespace
 
@@ -83,8 +81,7 @@ at::Tensor StaticStep::forward() {
 at::Tensor StaticStep::run(const at::Tensor& tokens) {
   const c10::InferenceMode guard;
   tokens_.copy_(tokens);
-  const std::int64_t direct = tokens_.size(0) < kManyRows ? kDirectSteps : kDirectStepsOfMany;
-  if (!use_graph_ || steps_++ < direct) return forward();
+  if (!use_graph_ || steps_++ < kDirectSteps) return forward();
   if (!graph_) {
     graph_ = std::make_unique<kernels::Graph>([this] { logits_ = forward(); });
   }

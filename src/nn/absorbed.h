@@ -28,8 +28,8 @@ at::Tensor head_scores(const at::Tensor& q, const at::Tensor& keys);
 // weights [B, M, T], fp32, of latents [B, T, C] -> [B, M, C] in the latents' dtype.
 at::Tensor mix_latents(const at::Tensor& weights, const at::Tensor& latents);
 
-// The end of a decode step. values [B, H, D], the heads' outputs without up_v's bias, through o_proj
-// onto residual [B, E] -> [B, E].
+// The end of a decode step. values [B, H, D], the heads' outputs without up_v's bias, through
+// o_proj onto residual [B, E] -> [B, E].
 at::Tensor step_output(const at::Tensor& values,
                        const Linear& up_v,
                        const Linear& o_proj,
