@@ -169,8 +169,18 @@ std::int64_t ContiguousCache::allocated_bytes() const {
 
 void ContiguousCache::select_rows(const at::Tensor& index) {
   const at::Tensor rows = index.to(device_);
-  for_each_tensor(storage_, [&](at::Tensor& t) { t = t.index_select(0, rows); });
-  batch_ = index.numel();
+  const std::int64_t count = index.numel();
+  for_each_tensor(storage_, [&](at::Tensor& t) {
+    at::Tensor chosen = t.index_select(0, rows);
+    if (count > batch_) {
+      t = std::move(chosen);
+      return;
+    }
+    // In place: planes of one allocation would all stay until the last of them is left.
+    t = t.narrow(0, 0, count);
+    t.copy_(chosen);
+  });
+  batch_ = count;
 }
 
 void ContiguousCache::truncate(std::int64_t length) {

@@ -81,6 +81,30 @@ TEST(ContiguousCache, ReserveOfAnEmptyOneIsOneAllocation) {
   for (std::size_t i = 1; i < places.size(); ++i) EXPECT_LE(places[i - 1].second, places[i].first);
 }
 
+TEST(ContiguousCache, FewerRowsStayWhereTheyAre) {
+  ContiguousCache cache(kLayouts, 3, at::kFloat, at::kCPU);
+  cache.reserve(5);
+  std::vector<at::Tensor> rows;
+  for (std::int64_t layer = 0; layer < 2; ++layer) {
+    auto planes = tokens(kLayouts[static_cast<std::size_t>(layer)], 3, 2, 0);
+    for (at::Tensor& plane : planes) plane.normal_();
+    rows.push_back(planes[1]);
+    cache.append(layer, planes);
+  }
+  cache.advance(2);
+  const void* place = cache.stored(0, 0).payload.const_data_ptr();
+  const at::Tensor index = at::tensor({2, 2}, at::kLong);
+  cache.select_rows(index);
+  EXPECT_EQ(cache.stored(0, 0).payload.const_data_ptr(), place);
+  EXPECT_EQ(cache.batch(), 2);
+  for (std::int64_t layer = 0; layer < 2; ++layer) {
+    const at::Tensor& stored = cache.stored(layer, 1).payload;
+    EXPECT_TRUE(stored.is_contiguous());
+    EXPECT_TRUE(test::same_bits(stored.narrow(1, 0, 2).contiguous(),
+                                rows[static_cast<std::size_t>(layer)].index_select(0, index)));
+  }
+}
+
 TEST(ContiguousCache, ReserveTakesHardlyMoreThanAskedFor) {
   ContiguousCache cache(kLayouts, 1, at::kBFloat16, at::kCPU, 256);
   cache.append(0, tokens(kLayouts[0], 1, 3, 5));
