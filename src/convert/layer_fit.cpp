@@ -1,7 +1,6 @@
 #include "convert/layer_fit.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Context.h>
 
 #include <algorithm>
 #include <array>
@@ -11,6 +10,7 @@
 #include "convert/output_refit.h"
 #include "convert/rounded_factors.h"
 #include "convert/sample_cycle.h"
+#include "nn/fused_attention.h"
 
 namespace vmla {
 namespace {
@@ -87,23 +87,6 @@ std::vector<LayerSample> in_dtype(const std::vector<LayerSample>& samples, at::S
   return out;
 }
 
-// cuDNN's attention builds a plan for each new shape, 60 ms and more; every layer has its own
-// widths and every batch its own length.
-class NoPlans {
- public:
-  NoPlans() : was_on_(at::globalContext().userEnabledCuDNNSDP()) {
-    if (was_on_) at::globalContext().setSDPUseCuDNN(false);
-  }
-  ~NoPlans() {
-    if (was_on_) at::globalContext().setSDPUseCuDNN(true);
-  }
-  NoPlans(const NoPlans&) = delete;
-  NoPlans& operator=(const NoPlans&) = delete;
-
- private:
-  bool was_on_;
-};
-
 // The gradients of the mean over some batches' tokens; batch by batch, to keep memory at one.
 void backward_mean(const Attention& attention,
                    const std::vector<const LayerSample*>& samples,
@@ -145,7 +128,7 @@ void fit_layer(Attention& attention,
   };
   {
     const at::AutoGradMode grad(true);
-    const NoPlans fused_by_others;
+    const WithoutAttentionPlans fused_by_others;  // widths and lengths are new ones all the time
     for (std::int64_t step = 0; step < options.steps; ++step) {
       if (options.cancel != nullptr && *options.cancel) break;
       if (rounded) rounded->open();

@@ -12,9 +12,9 @@
 namespace vmla {
 
 std::int64_t default_prefill_chunk(std::int64_t batch, std::int64_t tokens) {
-  // One row: what keeps a 7B model within 70 MiB beside weights and cache, more where the cache is
-  // large anyway. Many rows: what 64 prompts about a picture have, for a chunk of latents expands
-  // all before it.
+  // One row: what keeps a 7B model within 75 MiB beside weights, cache and cuBLAS's workspace, more
+  // where the cache is large anyway. Many rows: what 64 prompts about a picture have, for a chunk
+  // of latents expands all before it.
   constexpr std::int64_t kTokens = 64 * 640, kFewest = 64, kMost = 640, kSmall = 320;
   const std::int64_t most = batch > 1 ? std::clamp(kTokens / batch, kFewest, kMost)
                                       : std::clamp(tokens / 8, kSmall, kMost);

@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/latent_values.h"
 #include "nn/mask.h"
 
 namespace vmla {
@@ -62,17 +63,27 @@ at::Tensor mix_latents(const at::Tensor& weights, const at::Tensor& latents) {
   return at::bmm(weights.to(values.scalar_type()), values).to(latents.scalar_type());
 }
 
-at::Tensor step_output(const at::Tensor& values,
+at::Tensor latent_step(const at::Tensor& q_rope,
+                       const at::Tensor& q_latent,
+                       const StepContext& context,
+                       double scale,
                        const Linear& up_v,
                        const Linear& o_proj,
                        const AttentionShape& shape,
                        const at::Tensor& residual) {
-  at::Tensor out = values;
+  at::Tensor out = kernels::mla_decode_values(
+      q_rope,
+      q_latent,
+      context.planes[0],
+      context.planes[1],
+      context.span,
+      scale,
+      up_v.weight.view({shape.kv_heads, shape.head_dim, q_latent.size(2)}));  // [B, H, D]
   if (up_v.bias.defined()) {
     out = out + up_v.bias.view({shape.kv_heads, shape.head_dim})
                     .repeat_interleave(shape.heads / shape.kv_heads, 0);
   }
-  return kernels::linear(out.reshape({values.size(0), -1}), o_proj.weight, o_proj.bias, residual);
+  return kernels::linear(out.reshape({out.size(0), -1}), o_proj.weight, o_proj.bias, residual);
 }
 
 at::Tensor absorbed_weights(const at::Tensor& scores,

@@ -28,9 +28,12 @@ at::Tensor head_scores(const at::Tensor& q, const at::Tensor& keys);
 // weights [B, M, T], fp32, of latents [B, T, C] -> [B, M, C] in the latents' dtype.
 at::Tensor mix_latents(const at::Tensor& weights, const at::Tensor& latents);
 
-// The end of a decode step. values [B, H, D], the heads' outputs without up_v's bias, through
-// o_proj onto residual [B, E] -> [B, E].
-at::Tensor step_output(const at::Tensor& values,
+// The end of a decode step: latent attention, up_v and o_proj, onto residual [B, E] -> [B, E].
+// q_rope [B, H, R], q_latent [B, H, C]; context.planes: the rotary keys and the latents.
+at::Tensor latent_step(const at::Tensor& q_rope,
+                       const at::Tensor& q_latent,
+                       const StepContext& context,
+                       double scale,
                        const Linear& up_v,
                        const Linear& o_proj,
                        const AttentionShape& shape,

@@ -19,39 +19,30 @@ bool plain_products_are_faster(const at::Tensor& q, const at::Tensor& k) {
          q.size(0) * q.size(1) * q.size(2) * k.size(2) * 4 <= kMostBytes;
 }
 
-// cuDNN's attention is up to twice as fast as the library's own, but builds a plan for each new
-// shape, 60 ms and more, and a prompt's length is nearly always new; so in inference it gets what
-// comes again and again. Training has one shape for long.
-class PlansForKnownShapes {
- public:
-  PlansForKnownShapes(const at::Tensor& q, const at::Tensor& k, bool causal)
-      : off_(q.is_cuda() && !at::GradMode::is_enabled() &&
-             at::globalContext().userEnabledCuDNNSDP() && !is_known(q, k, causal)) {
-    if (off_) at::globalContext().setSDPUseCuDNN(false);
-  }
-  ~PlansForKnownShapes() {
-    if (off_) at::globalContext().setSDPUseCuDNN(true);
-  }
-  PlansForKnownShapes(const PlansForKnownShapes&) = delete;
-  PlansForKnownShapes& operator=(const PlansForKnownShapes&) = delete;
-
- private:
-  static bool is_known(const at::Tensor& q, const at::Tensor& k, bool causal) {
-    // Some prompts of a 7B model, each with its layers.
-    constexpr std::int64_t kKnown = 100;
-    constexpr std::size_t kMostShapes = 1024;
-    using Shape = std::array<std::int64_t, 6>;
-    static std::mutex mutex;
-    static std::map<Shape, std::int64_t> seen;
-    const std::lock_guard lock(mutex);
-    if (seen.size() > kMostShapes) seen.clear();
-    return ++seen[{q.size(0), q.size(1), q.size(2), q.size(3), k.size(2), causal ? 1 : 0}] > kKnown;
-  }
-
-  bool off_;
-};
+// In inference cuDNN gets what comes again and again; training has one shape for long.
+bool is_new_to_inference(const at::Tensor& q, const at::Tensor& k, bool causal) {
+  if (!q.is_cuda() || at::GradMode::is_enabled()) return false;
+  // Some prompts of a 7B model, each with its layers.
+  constexpr std::int64_t kKnown = 100;
+  constexpr std::size_t kMostShapes = 1024;
+  using Shape = std::array<std::int64_t, 6>;
+  static std::mutex mutex;
+  static std::map<Shape, std::int64_t> seen;
+  const std::lock_guard lock(mutex);
+  if (seen.size() > kMostShapes) seen.clear();
+  return ++seen[{q.size(0), q.size(1), q.size(2), q.size(3), k.size(2), causal ? 1 : 0}] <= kKnown;
+}
 
 }  // namespace
+
+WithoutAttentionPlans::WithoutAttentionPlans(bool wanted)
+    : off_(wanted && at::globalContext().userEnabledCuDNNSDP()) {
+  if (off_) at::globalContext().setSDPUseCuDNN(false);
+}
+
+WithoutAttentionPlans::~WithoutAttentionPlans() {
+  if (off_) at::globalContext().setSDPUseCuDNN(true);
+}
 
 at::Tensor fused_attention(const at::Tensor& q,
                            const at::Tensor& k,
@@ -64,7 +55,7 @@ at::Tensor fused_attention(const at::Tensor& q,
     return std::get<0>(at::_scaled_dot_product_attention_math(
         q, k, v, bias, /*dropout_p=*/0.0, causal, /*dropout_mask=*/{}, scale, grouped));
   }
-  const PlansForKnownShapes guard(q, k, causal);
+  const WithoutAttentionPlans guard(is_new_to_inference(q, k, causal));
   return at::scaled_dot_product_attention(q, k, v, bias, /*dropout_p=*/0.0, causal, scale, grouped);
 }
 

@@ -18,4 +18,18 @@ at::Tensor fused_attention(const at::Tensor& q,
                            double scale,
                            bool grouped);
 
+// While it lives libtorch's attention does without cuDNN's, which is up to twice as fast but builds
+// a plan for each new shape, 60 ms and more; a prompt's length is nearly always new. wanted false:
+// nothing changes. The switch is one for the process.
+class WithoutAttentionPlans {
+ public:
+  explicit WithoutAttentionPlans(bool wanted = true);
+  ~WithoutAttentionPlans();
+  WithoutAttentionPlans(const WithoutAttentionPlans&) = delete;
+  WithoutAttentionPlans& operator=(const WithoutAttentionPlans&) = delete;
+
+ private:
+  bool off_;
+};
+
 }  // namespace vmla

@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "kernels/append_query.h"
-#include "kernels/latent_values.h"
 #include "nn/absorbed.h"
 #include "nn/joined.h"
 #include "nn/partial_rope.h"
@@ -177,15 +176,14 @@ at::Tensor MlaAttention::step(const at::Tensor& hidden,
   }
   const at::Tensor q_rope =
       projected.slice(1, 0, a.heads * shape_.rope_dim).view({batch, a.heads, shape_.rope_dim});
-  const at::Tensor values =
-      kernels::mla_decode_values(q_rope,
-                                 q_latent,
-                                 k_rope,
-                                 latent,
-                                 context.span,
-                                 1.0 / std::sqrt(static_cast<double>(a.head_dim)),
-                                 up_v_.weight.view({a.kv_heads, a.head_dim, shape_.latent_dim}));
-  return step_output(values, up_v_, o_proj_, a, residual);
+  return latent_step(q_rope,
+                     q_latent,
+                     context,
+                     1.0 / std::sqrt(static_cast<double>(a.head_dim)),
+                     up_v_,
+                     o_proj_,
+                     a,
+                     residual);
 }
 
 void MlaAttention::merge_projections() {

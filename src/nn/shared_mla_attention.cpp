@@ -4,7 +4,6 @@
 
 #include <cmath>
 
-#include "kernels/latent_values.h"
 #include "nn/absorbed.h"
 #include "nn/rope.h"
 
@@ -220,15 +219,7 @@ at::Tensor SharedMlaAttention::step(const at::Tensor& hidden,
       projected.narrow(1, 0, a.heads * a.head_dim).view({batch, a.heads, a.head_dim});
   const at::Tensor q_latent = kernels::heads_linear_transposed(
       q, up_k_.weight.view({a.kv_heads, a.head_dim, shape_.latent_dim}));
-  const at::Tensor values =
-      kernels::mla_decode_values(q_rope,
-                                 q_latent,
-                                 k_rope,
-                                 latent,
-                                 context.span,
-                                 scale(),
-                                 up_v_.weight.view({a.kv_heads, a.head_dim, shape_.latent_dim}));
-  return step_output(values, up_v_, o_proj_, a, residual);
+  return latent_step(q_rope, q_latent, context, scale(), up_v_, o_proj_, a, residual);
 }
 
 void SharedMlaAttention::merge_projections() {
